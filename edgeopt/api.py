@@ -1,0 +1,27 @@
+"""All that a plugin may import from edgeopt."""
+
+from __future__ import annotations
+
+from edgeopt.contract import (
+    Artifact,
+    Backend,
+    ExportRequest,
+    NoOptions,
+    Scalar,
+    SourceModel,
+    TensorSpec,
+)
+from edgeopt.errors import ExportError
+from edgeopt.hookspec import hookimpl
+
+__all__ = [
+    "Artifact",
+    "Backend",
+    "ExportError",
+    "ExportRequest",
+    "NoOptions",
+    "Scalar",
+    "SourceModel",
+    "TensorSpec",
+    "hookimpl",
+]

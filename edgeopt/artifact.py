@@ -1,0 +1,144 @@
+"""The artifact on disk: staging, hashes, the manifest `edgeopt.json`, and the move into place."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgeopt.errors import BadInputError, ExportError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+MANIFEST = "edgeopt.json"
+
+
+@dataclass(frozen=True, slots=True)
+class HashedFile:
+    """One file of an artifact; `path` is relative to its folder, with forward slashes."""
+
+    path: str
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What `verify` found: how many files were checked, and a sentence for each one that is not as written."""
+
+    files: int
+    problems: tuple[str, ...]
+
+
+def hash_file(file: Path) -> str:
+    """Return the SHA-256 of a file as hexadecimal text."""
+    digest = hashlib.sha256()
+    with file.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def check_files(folder: Path, main: Path, files: Iterable[Path]) -> list[HashedFile]:
+    """Check what a backend says it wrote against what is in `folder`, and hash it.
+
+    Raises:
+        ExportError: A file is missing, outside the folder, a link, or not listed.
+    """
+    root = folder.resolve()
+    listed = {file.resolve() for file in files}
+    for file in (*sorted(listed), main.resolve()):
+        if not file.is_relative_to(root):
+            raise ExportError(f"the backend lists {file}, which is outside its output folder")
+        if not file.exists():
+            raise ExportError(f"the backend lists {file.relative_to(root)}, which it did not write")
+    present = {path for path in root.rglob("*") if path.is_symlink() or path.is_file()}
+    if links := sorted(path.relative_to(root).as_posix() for path in present if path.is_symlink()):
+        raise ExportError(f"the backend wrote links, which cannot be shipped: {', '.join(links)}")
+    if extra := sorted(path.relative_to(root).as_posix() for path in present - listed):
+        raise ExportError(f"the backend wrote files that it does not list: {', '.join(extra)}")
+    if not listed:
+        raise ExportError("the backend wrote no files")
+    return [
+        HashedFile(file.relative_to(root).as_posix(), file.stat().st_size, hash_file(file)) for file in sorted(listed)
+    ]
+
+
+def write_manifest(folder: Path, facts: Mapping[str, Any], files: Iterable[HashedFile]) -> None:
+    """Write `edgeopt.json` into `folder`: the facts, then path, size and SHA-256 of every file."""
+    listing = [{"path": f.path, "bytes": f.bytes, "sha256": f.sha256} for f in files]
+    document = {"schema": 1, **facts, "files": listing}
+    (folder / MANIFEST).write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", "utf-8")
+
+
+def publish(staged: Path, final: Path) -> None:
+    """Move a complete artifact into place; an older artifact there is replaced as a whole.
+
+    Raises:
+        ExportError: `final` exists and is no artifact of edgeopt, so it is left alone.
+    """
+    if final.exists() and not (final / MANIFEST).is_file():
+        raise ExportError(
+            f"{final} exists and was not written by edgeopt", hint="move it away, or choose another folder with --out"
+        )
+    old = staged.with_name(staged.name + "-old")
+    if final.exists():
+        final.rename(old)
+    staged.chmod(0o755)
+    try:
+        staged.rename(final)
+    except OSError:
+        if old.exists():
+            old.rename(final)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Return the manifest of an artifact.
+
+    Raises:
+        BadInputError: There is none, or it cannot be read.
+    """
+    file = folder / MANIFEST if folder.is_dir() else folder
+    try:
+        document = json.loads(file.read_text("utf-8"))
+        document["files"] = [HashedFile(str(f["path"]), int(f["bytes"]), str(f["sha256"])) for f in document["files"]]
+    except FileNotFoundError as error:
+        raise BadInputError(
+            f"{folder} is no artifact: it has no {MANIFEST}", hint="name a folder that edgeopt export wrote"
+        ) from error
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise BadInputError(f"{file} cannot be read: {error}") from error
+    return dict(document)
+
+
+def verify(folder: Path) -> Verification:
+    """Check every file of an artifact against its manifest.
+
+    Raises:
+        BadInputError: `folder` is no artifact.
+    """
+    files: list[HashedFile] = read_manifest(folder)["files"]
+    root = (folder if folder.is_dir() else folder.parent).resolve()
+    problems = [problem for file in files if (problem := _problem(root, file))]
+    known = {file.path for file in files} | {MANIFEST}
+    present = {p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_symlink() or not p.is_dir()}
+    problems += [f"{path} is not in the manifest" for path in sorted(present - known)]
+    return Verification(len(files), tuple(problems))
+
+
+def _problem(root: Path, file: HashedFile) -> str | None:
+    """Return what is wrong with one file, or None."""
+    path = root / file.path
+    if not path.resolve().is_relative_to(root):
+        return f"{file.path} lies outside the artifact"
+    if not path.is_file():
+        return f"{file.path} is missing"
+    if path.stat().st_size != file.bytes or hash_file(path) != file.sha256:
+        return f"{file.path} has changed"
+    return None

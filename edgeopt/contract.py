@@ -1,0 +1,161 @@
+"""The contract between edgeopt and a backend: one class to write, and what it is given and gives back.
+
+A backend turns a source model into an artifact. It never measures: that is the host's work, on the device, through the
+backend's runner file. A plugin imports these names from `edgeopt.api`.
+
+The runner is one self-contained Python file with one function, `load(path, threads)`. It returns an object with
+
+* `feed(inputs)`: takes a mapping from input name to array and prepares it (conversion, quantization, copies); not
+  timed;
+* `invoke()`: runs the model once and returns when the result is ready; timed;
+* `outputs()`: a mapping from output name to array, with the names, shapes and dtypes of the source model; not timed.
+
+It may also have `untimed`, a reason why its time would mean nothing (`"no GPU on this device"`) or None, and `facts()`,
+a flat mapping of what it found (the name of the accelerator, `accelerator_peak_bytes`). A runner imports the standard
+library, NumPy and the runtime that it needs, and never edgeopt: it is pushed to the device alone.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping  # noqa: TC003 - a plugin may evaluate the contract's annotations
+from dataclasses import dataclass, field
+from pathlib import Path  # noqa: TC003
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Array: TypeAlias = NDArray[np.generic[Any]]
+    Feed: TypeAlias = Mapping[str, Array]
+    """One input to the model: input name to array, the batch dimension included."""
+
+Scalar: TypeAlias = str | int | float | bool
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """Name, shape and dtype of one input or output; every dimension is known and the first is the batch."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+
+
+class SourceModel(Protocol):
+    """The model that the user trained, as the host hands it to a backend; everything is made at most once per run."""
+
+    name: str
+    """Short name, safe as a folder name."""
+    format: str
+    """`keras` (a `.keras` file), `h5` or `saved_model` (a folder)."""
+    path: Path
+    """The file or folder that the user would ship without edgeopt; read it, never write to it."""
+    inputs: tuple[TensorSpec, ...]
+    """Inputs after normalising, ordered by name."""
+    outputs: tuple[TensorSpec, ...]
+    """Outputs after normalising, ordered by name."""
+    signature: str | None
+    """The signature that was asked for, of a SavedModel that has several."""
+    custom_modules: tuple[str, ...]
+    """Modules that register custom Keras objects; already imported when `export` is called."""
+    trusted: bool
+    """Whether the user trusts the file enough to run code that is stored in it (`Lambda` layers)."""
+
+    def saved_model(self) -> Path:
+        """Return the normalised SavedModel: inference only, fixed batch, named inputs and outputs, float32.
+
+        Its one signature is `serving_default`. Every weight is stored once.
+        """
+        ...
+
+    def keras(self) -> Any:
+        """Return the Keras model, not compiled.
+
+        Raises:
+            ExportError: The source is no Keras model, or only Keras 2 can load it.
+        """
+        ...
+
+    def infer(self, feed: Feed) -> dict[str, Array]:
+        """Return what the normalised model answers to `feed`: output name to array."""
+        ...
+
+    def once(self, key: str, build: Callable[[Path], None]) -> Path:
+        """Return a folder that `build` filled, built once per run and shared by all targets and workers.
+
+        Args:
+            key: Names what is in the folder, for instance `tflite-float32`; letters, digits and hyphens.
+            build: Is given an empty folder and writes into it. When it raises, nothing is kept.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class NoOptions:
+    """The options of a backend that has none."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExportRequest:
+    """What `Backend.export` is given."""
+
+    source: SourceModel
+    out_dir: Path
+    """An empty folder; the only place to write to."""
+    options: Any
+    """An instance of the backend's `Options`."""
+    calibration: Iterable[Feed]
+    """Feeds to calibrate on; can be walked more than once. Evaluation feeds are never given."""
+    log: Callable[[str], None]
+    """Says in a few words what is going on; shown to the user while the export runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """What `Backend.export` gives back."""
+
+    main: Path
+    """What the runner opens: a file or a folder inside `out_dir`."""
+    files: tuple[Path, ...]
+    """Every file of the artifact, inside `out_dir`."""
+    metadata: Mapping[str, Scalar] = field(default_factory=dict)
+    """Flat facts for the manifest and for tables: text, numbers, booleans."""
+    warnings: tuple[str, ...] = ()
+    """Sentences that the user must see beside the row, for instance `2 of 31 operators stay float32`."""
+    calibration_feeds: int = 0
+    """How many calibration feeds shaped the numbers inside; 0 where they only served to check the artifact."""
+
+
+class Backend(ABC):
+    """One way to make an artifact from a source model; a plugin's hook returns such classes.
+
+    The host makes one instance without arguments per export, in a child process.
+    """
+
+    name: ClassVar[str]
+    """Unique; lower case with hyphens."""
+    summary: ClassVar[str]
+    """One line for tables."""
+    runner: ClassVar[Path]
+    """The runner file; see the module's docstring for what it must hold."""
+    Options: ClassVar[type[Any]] = NoOptions
+    """A frozen dataclass of bool, int, float, str and Literal; fields have defaults and `metadata={"help": ...}`."""
+    preferred_devices: ClassVar[tuple[str, ...]] = ()
+    """What the device should have, for instance `gpu`."""
+    requires: ClassVar[tuple[str, ...]] = ()
+    """Distributions that must be installed on the device, as for pip: `ai-edge-litert>=2.3`."""
+
+    @classmethod
+    def unavailable(cls) -> str | None:
+        """Return why this backend cannot work here, or None; must be cheap and import nothing heavy."""
+        return None
+
+    @abstractmethod
+    def export(self, request: ExportRequest) -> Artifact:
+        """Write the artifact under `request.out_dir` and say which files it consists of.
+
+        Raises:
+            ExportError: This model cannot be exported; with a hint.
+        """

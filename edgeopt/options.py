@@ -1,0 +1,120 @@
+"""The options of a backend: from a target's TOML or `--set key=value` to its frozen dataclass."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from edgeopt.errors import PluginError, UsageError, did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+SCALARS: tuple[type, ...] = (bool, int, float, str)
+TRUE, FALSE = {"true", "yes", "on", "1"}, {"false", "no", "off", "0"}
+
+
+@dataclass(frozen=True, slots=True)
+class OptionField:
+    """One option: name, the word for its type, default, help and, where the type is `Literal`, its choices."""
+
+    name: str
+    type: str
+    default: Any
+    help: str
+    choices: tuple[str, ...] = ()
+
+
+def describe(options_class: type[Any]) -> list[OptionField]:
+    """Return the options that `options_class` declares, in its order."""
+    hints = typing.get_type_hints(options_class)
+    return [
+        OptionField(
+            field.name,
+            "choice" if _choices(hints[field.name]) else hints[field.name].__name__,
+            field.default,
+            str(field.metadata.get("help", "")),
+            _choices(hints[field.name]),
+        )
+        for field in dataclasses.fields(options_class)
+    ]
+
+
+def fill(options_class: type[Any], values: Mapping[str, Any], *, origin: str) -> Any:
+    """Return an instance of `options_class` with `values` in place of its defaults.
+
+    Args:
+        options_class: The backend's `Options`.
+        values: Option name to value; a text is read as the option's type, as it comes from a command line.
+        origin: Where the values came from, for messages: a target file or `--set`.
+
+    Raises:
+        UsageError: An unknown option or a wrong type; the message lists the valid ones.
+    """
+    known = {option.name: option for option in describe(options_class)}
+    for name in values:
+        if name not in known:
+            valid = ", ".join(known) or "it has none"
+            hint = did_you_mean(name, known) if known else ""
+            raise UsageError(f"{origin}: unknown option {name!r}; the valid ones are: {valid}", hint=hint)
+    return options_class(**{name: _convert(known[name], value, origin) for name, value in values.items()})
+
+
+def check_options_class(options_class: Any) -> None:
+    """Check that a backend's `Options` is a frozen dataclass of scalars with defaults.
+
+    Raises:
+        PluginError: It is not.
+    """
+    if not (isinstance(options_class, type) and dataclasses.is_dataclass(options_class)):
+        raise PluginError(f"Options is {options_class!r}; wanted a frozen dataclass")
+    if not options_class.__dataclass_params__.frozen:  # type: ignore[attr-defined]
+        raise PluginError("Options is a dataclass, but not frozen")
+    hints = typing.get_type_hints(options_class)
+    for field in dataclasses.fields(options_class):
+        if field.default is dataclasses.MISSING:
+            raise PluginError(f"the option {field.name} has no default")
+        if hints[field.name] not in SCALARS and not _choices(hints[field.name]):
+            raise PluginError(f"the option {field.name} is no bool, int, float, str or Literal of texts")
+
+
+def _choices(hint: Any) -> tuple[str, ...]:
+    """Return the texts that a `Literal` allows, or nothing for another type."""
+    arguments = typing.get_args(hint)
+    if typing.get_origin(hint) is typing.Literal and all(isinstance(a, str) for a in arguments):
+        return tuple(arguments)
+    return ()
+
+
+def _convert(option: OptionField, value: Any, origin: str) -> Any:
+    """Return `value` as the type of `option`, or say what is wanted."""
+    if option.type == "choice":
+        if value in option.choices:
+            return value
+        hint = did_you_mean(str(value), option.choices)
+        wanted = ", ".join(option.choices)
+        raise UsageError(f"{origin}: {option.name} is {value!r}; wanted one of: {wanted}", hint=hint)
+    try:
+        return _scalar(option.type, value)
+    except ValueError:
+        words = {"bool": "true or false", "int": "a whole number", "float": "a number", "str": "a text"}
+        raise UsageError(f"{origin}: {option.name} is {value!r}; wanted {words[option.type]}") from None
+
+
+def _scalar(kind: str, value: Any) -> Any:
+    """Return `value` as `kind`; a TOML value must have the type already, a text is read."""
+    if kind == "str":
+        if isinstance(value, str):
+            return value
+    elif kind == "bool":
+        if isinstance(value, bool):
+            return value
+        if isinstance(value, str) and value.lower() in TRUE | FALSE:
+            return value.lower() in TRUE
+    elif not isinstance(value, bool) and isinstance(value, (int, float, str)):
+        number = float(value) if kind == "float" else int(value)
+        if kind == "float" or isinstance(value, str) or number == value:
+            return number
+    raise ValueError(value)

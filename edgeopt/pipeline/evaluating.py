@@ -1,0 +1,69 @@
+"""Runs every artifact over the evaluation feeds, once and untimed: that verifies it and gives its fidelity."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgeopt.errors import ExportError
+from edgeopt.measure import harness
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from edgeopt.contract import Array
+    from edgeopt.devices.base import Device
+    from edgeopt.pipeline.request import ExportSettings
+    from edgeopt.pipeline.workspace import Workspace
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """The outputs of one artifact over all evaluation feeds, and what its runner said of itself."""
+
+    outputs: Mapping[str, Array]
+    untimed: str | None
+    facts: Mapping[str, Any]
+
+
+def evaluate(  # noqa: PLR0913 - each is a fact of its own
+    name: str,
+    runner: Path,
+    main: Path,
+    feeds: Path,
+    *,
+    device: Device,
+    workspace: Workspace,
+    settings: ExportSettings,
+) -> Evaluation:
+    """Run an artifact over `feeds` on `device`, in a process of its own.
+
+    Raises:
+        ExportError: The artifact does not load, or does not run to the end.
+        DeviceError: The process died or gave no answer.
+    """
+    out = workspace.scratch / "outputs" / name
+    log = workspace.log(name)
+    with device.open(Path(harness.__file__), log=log, memory_limit_bytes=settings.memory_limit_bytes) as channel:
+        loading = {"op": "load", "runner": device.push(runner), "artifact": device.push(main), "threads": settings.threads}
+        loaded = _answer(channel.ask(loading, settings.timeout_s), "does not load", log)
+        running = {"op": "evaluate", "feeds": device.push(feeds), "out": str(out)}
+        _answer(channel.ask(running, settings.timeout_s), "does not run", log)
+    return Evaluation(read_outputs(out), loaded["untimed"], loaded["facts"])
+
+
+def read_outputs(folder: Path) -> dict[str, Array]:
+    """Return the outputs that the harness wrote, by name; the first axis is the sample."""
+    import numpy as np
+
+    index = json.loads((folder / "index.json").read_text("utf-8"))
+    return {name: np.load(folder / file, allow_pickle=False) for name, file in index["outputs"].items()}
+
+
+def _answer(answer: dict[str, Any], what: str, log: Path) -> dict[str, Any]:
+    """Return `answer`, or raise what it says went wrong."""
+    if "error" in answer:
+        raise ExportError(f"the artifact {what}: {answer['error']['message']}", log=str(log))
+    return answer

@@ -1,0 +1,247 @@
+"""Exports the planned targets in worker processes: one worker serves many, a dead one is replaced."""
+
+from __future__ import annotations
+
+import os
+import queue
+import sys
+import threading
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgeopt.artifact import HashedFile, check_files
+from edgeopt.contract import TensorSpec
+from edgeopt.devices.channel import Channel, ChannelClosed, ChannelTimeout
+from edgeopt.errors import KINDS, EdgeoptError, ExportError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from edgeopt.pipeline.plan import Plan
+    from edgeopt.pipeline.request import ExportSettings, Progress
+    from edgeopt.pipeline.workspace import Workspace
+    from edgeopt.source.reference import SourceReference
+
+WORKER_BYTES = 4 << 30
+"""Memory that one worker may well need; decides how many run at once, never stops one."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedModel:
+    """What a worker found out about the source model."""
+
+    name: str
+    format: str
+    path: Path
+    saved_model: Path
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    ranges: Mapping[str, tuple[float, float]]
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """A complete artifact, still in the scratch folder."""
+
+    plan: Plan
+    folder: Path
+    main: Path
+    files: tuple[HashedFile, ...]
+    metadata: Mapping[str, Any]
+    warnings: tuple[str, ...]
+    calibration_feeds: int
+    export_s: float
+
+
+@dataclass(slots=True)
+class Workers:
+    """The worker processes of one run.
+
+    Args:
+        reference: The source model as the user named it.
+        workspace: Where artifacts and logs go.
+        settings: Time and memory limits, and how many workers run at once.
+        progress: Is told what is going on.
+    """
+
+    reference: SourceReference
+    workspace: Workspace
+    settings: ExportSettings
+    progress: Progress
+    _free: queue.SimpleQueue[Channel] = field(default_factory=queue.SimpleQueue)
+    _open: set[Channel] = field(default_factory=set)
+    _stopped: threading.Event = field(default_factory=threading.Event)
+
+    def open_model(self) -> OpenedModel:
+        """Start the first worker and let it open and normalise the source model.
+
+        Raises:
+            BadInputError: The model cannot be used.
+            DeviceError: The worker died or took too long.
+        """
+        log = self.workspace.log("model")
+        channel, answer = self._start(log)
+        self._free.put(channel)
+        return OpenedModel(
+            name=answer["name"],
+            format=answer["format"],
+            path=Path(answer["path"]),
+            saved_model=Path(answer["saved_model"]),
+            inputs=_specs(answer["inputs"]),
+            outputs=_specs(answer["outputs"]),
+            ranges={name: (low, high) for name, (low, high) in answer["ranges"].items()},
+            warnings=tuple(answer["warnings"]),
+        )
+
+    def export(
+        self, plans: Iterable[Plan], calibration: Path, then: Callable[[Exported], Any]
+    ) -> dict[str, Exported | EdgeoptError]:
+        """Export every plan and return what became of it, by target name.
+
+        Args:
+            plans: What to export.
+            calibration: The folder of calibration feeds.
+            then: Is called with each complete artifact as soon as it is there, in the thread of its worker.
+        """
+        plans = list(plans)
+        with ThreadPoolExecutor(self._jobs(len(plans))) as pool:
+            futures: dict[str, Future[Exported]] = {
+                plan.target.name: pool.submit(self._export_one, plan, calibration, then) for plan in plans
+            }
+            try:
+                return {name: _outcome(future) for name, future in futures.items()}
+            except BaseException:
+                self.close()  # a Ctrl-C: end the children first, so that the threads that wait for them end too
+                raise
+
+    def close(self) -> None:
+        """End all workers; no export starts after this."""
+        self._stopped.set()
+        for channel in list(self._open):
+            channel.close()
+        self._open.clear()
+
+    def _jobs(self, plans: int) -> int:
+        """Return how many workers run at once: as asked, else what cores and free memory allow."""
+        if self.settings.jobs is not None:
+            return max(1, min(self.settings.jobs, plans))
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES") if sys.platform == "linux" else WORKER_BYTES
+        # A converter keeps about two cores busy, and every further worker pays for importing TensorFlow again.
+        return max(1, min(cores // 2, free // WORKER_BYTES, plans))
+
+    def _export_one(self, plan: Plan, calibration: Path, then: Callable[[Exported], Any]) -> Exported:
+        name = plan.target.name
+        log = self.workspace.log(name)
+        log.unlink(missing_ok=True)
+        self.progress.stage(name, "exporting")
+        try:
+            exported = self._ask_worker(plan, calibration, log)
+        except EdgeoptError as error:
+            error.log = error.log or str(log)
+            self.progress.done(name, f"failed: {error.message}")
+            raise
+        self.progress.done(name, f"exported in {exported.export_s:.1f} s")
+        then(exported)
+        return exported
+
+    def _ask_worker(self, plan: Plan, calibration: Path, log: Path) -> Exported:
+        name = plan.target.name
+        folder = self.workspace.staged(name)
+        message = {
+            "op": "export",
+            "target": name,
+            "backend": plan.backend.name,
+            "options": plan.options,
+            "out_dir": str(folder),
+            "calibration": str(calibration),
+            "log": str(log),
+        }
+        channel = self._take(log)
+        begin = time.monotonic()
+        try:
+            answer = channel.ask(message, self.settings.timeout_s, lambda event: self.progress.stage(name, event["text"]))
+        except (ChannelClosed, ChannelTimeout) as error:
+            self._drop(channel)
+            raise _why_it_died(error, self.settings, time.monotonic() - begin) from error
+        self._free.put(channel)
+        if "error" in answer:
+            raise _rebuild(answer["error"])
+        main, files = Path(answer["main"]), [Path(file) for file in answer["files"]]
+        return Exported(
+            plan=plan,
+            folder=folder,
+            main=main,
+            files=tuple(check_files(folder, main, files)),
+            metadata=answer["metadata"],
+            warnings=tuple(answer["warnings"]),
+            calibration_feeds=answer["calibration_feeds"],
+            export_s=answer["export_s"],
+        )
+
+    def _take(self, log: Path) -> Channel:
+        """Return an idle worker, or a new one that has opened the model."""
+        try:
+            return self._free.get_nowait()
+        except queue.Empty:
+            return self._start(log)[0]
+
+    def _start(self, log: Path) -> tuple[Channel, dict[str, Any]]:
+        """Start a worker, let it open the model, and return it with its answer."""
+        if self._stopped.is_set():
+            raise ExportError("the run was stopped")
+        argv = [sys.executable, "-m", "edgeopt.worker"]
+        environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "1", "PYTHONUNBUFFERED": "1"}
+        channel = Channel(argv, log=log, env=environment, memory_limit_bytes=self.settings.memory_limit_bytes)
+        self._open.add(channel)
+        message = {
+            "op": "open",
+            "reference": self.reference.to_dict(),
+            "workspace": str(self.workspace.scratch),
+            "log": str(log),
+        }
+        begin = time.monotonic()
+        try:
+            answer = channel.ask(message, self.settings.timeout_s)
+        except (ChannelClosed, ChannelTimeout) as error:
+            self._drop(channel)
+            raise _why_it_died(error, self.settings, time.monotonic() - begin) from error
+        if "error" in answer:
+            self._drop(channel)
+            raise _rebuild(answer["error"], log=str(log))
+        return channel, answer
+
+    def _drop(self, channel: Channel) -> None:
+        channel.close()
+        self._open.discard(channel)
+
+
+def _specs(items: list[dict[str, Any]]) -> tuple[TensorSpec, ...]:
+    return tuple(TensorSpec(item["name"], tuple(item["shape"]), item["dtype"]) for item in items)
+
+
+def _outcome(future: Future[Exported]) -> Exported | EdgeoptError:
+    """Return the result of one export, or the error that it ended with."""
+    try:
+        return future.result()
+    except EdgeoptError as error:
+        return error
+
+
+def _rebuild(described: Mapping[str, str], *, log: str = "") -> EdgeoptError:
+    """Return the error that a worker described, as the class that it had there."""
+    kind = KINDS.get(described["kind"], ExportError)
+    return kind(described["message"], hint=described["hint"], log=log)
+
+
+def _why_it_died(error: EdgeoptError, settings: ExportSettings, seconds: float) -> ExportError:
+    """Return what the user should know of a worker that died or was ended."""
+    if isinstance(error, ChannelTimeout):
+        return ExportError(
+            f"gave no answer within {settings.timeout_s:.0f} s and was ended", hint="allow more time with --timeout"
+        )
+    return ExportError(f"its process ended after {seconds:.1f} s: {error.message}", hint=error.hint)

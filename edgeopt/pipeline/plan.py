@@ -1,0 +1,107 @@
+"""What is to be done: each chosen target with its backend and its options, before anything heavy is loaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from edgeopt.errors import BadInputError, EdgeoptError, UnavailableError, UsageError, did_you_mean
+from edgeopt.options import describe, fill
+from edgeopt.registry import find_backends
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from edgeopt.contract import Backend
+    from edgeopt.targets import Target
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One target that can be tried; `options` are the values that differ from the backend's defaults."""
+
+    target: Target
+    backend: type[Backend]
+    plugin: str
+    options: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """One target that cannot be tried here, and why."""
+
+    target: Target
+    plugin: str
+    error: EdgeoptError
+
+
+def make_plan(targets: Iterable[Target], settings: Iterable[str]) -> list[Plan | Refusal]:
+    """Pair every target with its backend and its options, in the order of the targets.
+
+    Args:
+        targets: The chosen targets.
+        settings: Texts `key=value` or `target.key=value` from `--set`. A plain key goes to every target whose backend
+            has such an option.
+
+    Raises:
+        UsageError: An option is unknown or has a wrong type, or a backend does not exist.
+        BadInputError: A target file has such an option.
+    """
+    chosen = list(targets)
+    wanted = [_parse(text, chosen) for text in settings]
+    plans = [_plan(target, wanted) for target in chosen]
+    known = {o.name for plan in plans if isinstance(plan, Plan) for o in describe(plan.backend.Options)}
+    refused = any(isinstance(plan, Refusal) for plan in plans)
+    for target_name, key, _ in wanted:
+        if target_name is None and key not in known and not refused:
+            raise UsageError(
+                f"--set: unknown option {key!r}; the chosen targets have: {', '.join(sorted(known)) or 'none'}",
+                hint=did_you_mean(key, known) if known else "",
+            )
+    return plans
+
+
+def _parse(text: str, targets: list[Target]) -> tuple[str | None, str, str]:
+    """Split `target.key=value`; the target is None where it was left out."""
+    path, equals, value = text.partition("=")
+    if not equals or not path:
+        raise UsageError(f"--set {text!r} is not key=value", hint="for instance --set quantizer=converter")
+    name, dot, key = path.rpartition(".")
+    if not dot:
+        return (None, path.strip(), value)
+    names = [target.name for target in targets]
+    if name not in names:
+        raise UsageError(f"--set {text!r}: {name!r} is not among the chosen targets", hint=did_you_mean(name, names))
+    return (name, key.strip(), value)
+
+
+def _plan(target: Target, wanted: list[tuple[str | None, str, str]]) -> Plan | Refusal:
+    """Plan one target; a broken or unavailable backend is a refusal, a wrong option an error."""
+    registry = find_backends()
+    try:
+        registered = registry.get(target.backend)
+    except UsageError as error:
+        raise UsageError(f"the target {target.name} names no known backend: {error.message}", hint=error.hint) from None
+    except EdgeoptError as error:
+        return Refusal(target, "", error)
+    backend = registered.backend
+    reason = _unavailable(backend)
+    if reason is not None:
+        return Refusal(target, registered.plugin, UnavailableError(reason, hint="see edgeopt backends"))
+    try:
+        fill(backend.Options, target.options, origin=str(target.path or target.name))
+    except UsageError as error:
+        raise BadInputError(error.message, hint=error.hint) from None
+    keys = {option.name for option in describe(backend.Options)}
+    chosen = {key: value for name, key, value in wanted if name == target.name or (name is None and key in keys)}
+    fill(backend.Options, chosen, origin="--set")
+    return Plan(target, backend, registered.plugin, {**target.options, **chosen})
+
+
+def _unavailable(backend: type[Backend]) -> str | None:
+    """Return why the backend cannot work here; an exception in its check is a reason too."""
+    try:
+        reason = backend.unavailable()
+    except Exception as error:  # noqa: BLE001 - a stranger's check may raise anything
+        return f"its check failed: {type(error).__name__}: {error}"
+    return None if reason is None else str(reason)

@@ -1,0 +1,77 @@
+"""The folder of one run: what stays (artifacts, logs, `run.json`) and what goes when the run ends."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgeopt.errors import BadInputError
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+SCRATCH_PREFIX = ".edgeopt-work-"
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """`folder` keeps the results; `scratch`, inside it, is removed when the context ends, whatever happened."""
+
+    folder: Path
+    scratch: Path
+
+    @classmethod
+    def create(cls, out: Path, model: str) -> Workspace:
+        """Make the folder of `model` under `out`, and remove what a killed run may have left there.
+
+        Raises:
+            BadInputError: The folder cannot be written to.
+        """
+        folder = out.absolute() / model
+        try:
+            (folder / "logs").mkdir(parents=True, exist_ok=True)
+            for stale in folder.glob(f"{SCRATCH_PREFIX}*"):
+                if not _owner_is_alive(stale):
+                    shutil.rmtree(stale, ignore_errors=True)
+            scratch = Path(tempfile.mkdtemp(prefix=f"{SCRATCH_PREFIX}{os.getpid()}-", dir=folder))
+            (scratch / "exports").mkdir()
+        except OSError as error:
+            raise BadInputError(
+                f"the output folder {folder} cannot be written to: {error.strerror}", hint="choose another with --out"
+            ) from error
+        return cls(folder, scratch)
+
+    def log(self, name: str) -> Path:
+        """Return the log file called `name`; it is kept after the run."""
+        return self.folder / "logs" / f"{name}.log"
+
+    def staged(self, target: str) -> Path:
+        """Return the new, empty folder that the artifact of `target` is written to."""
+        staged = self.scratch / "exports" / target
+        shutil.rmtree(staged, ignore_errors=True)
+        staged.mkdir()
+        return staged
+
+    def __enter__(self) -> Workspace:  # noqa: D105
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        shutil.rmtree(self.scratch, ignore_errors=True)
+
+
+def _owner_is_alive(scratch: Path) -> bool:
+    """Whether the process that made a scratch folder still runs; its number is in the folder's name."""
+    number = scratch.name.removeprefix(SCRATCH_PREFIX).partition("-")[0]
+    try:
+        os.kill(int(number), 0)
+    except (ValueError, ProcessLookupError):
+        return False
+    except PermissionError:
+        return True
+    return True

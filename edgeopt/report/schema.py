@@ -1,0 +1,259 @@
+"""The run: everything that one command found out, as one JSON document (`schema: 1`).
+
+The classes mirror the document: a field here is a key there, in the same order. Times are in seconds, sizes in bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from typing import Any, Literal, TypeAlias
+
+Status: TypeAlias = Literal["ok", "failed", "unavailable"]
+Verdict: TypeAlias = Literal["faster", "slower", "same"]
+SOURCE_TARGET = "source"
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """An input or an output of the model."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRecord:
+    """The source model."""
+
+    name: str
+    format: str
+    sha256: str
+    size_bytes: int
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    path: str = ""
+    chosen_by: str = ""
+    """Why this model: `argument`, `edgeopt.toml`, `pyproject.toml`, `embedded demo` or `in memory`."""
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrationRecord:
+    """The feeds that backends calibrated on; `source` is a path, `demo` or `noise`."""
+
+    source: str
+    count: int
+    sha256: str
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationRecord:
+    """The feeds that fidelity was measured on; never shown to a backend."""
+
+    source: str
+    count: int
+    labelled: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DataRecord:
+    """Both sets of feeds; they never overlap."""
+
+    calibration: CalibrationRecord
+    evaluation: EvaluationRecord
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceRecord:
+    """Where the artifacts ran, and whether it was quiet."""
+
+    uri: str
+    machine: str
+    os: str
+    cpu: str
+    cores: int
+    memory_bytes: int
+    python: str
+    runtimes: Mapping[str, str] = field(default_factory=dict)
+    health: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorRecord:
+    """Why a target failed."""
+
+    kind: str
+    message: str
+    hint: str
+    log: str
+
+
+@dataclass(frozen=True, slots=True)
+class FileRecord:
+    """One file of an artifact."""
+
+    path: str
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class ArtifactRecord:
+    """What a backend wrote; `path` is the folder, `size_bytes` what a user would ship."""
+
+    path: str
+    size_bytes: int
+    gzip_bytes: int
+    files: tuple[FileRecord, ...]
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """How long one inference takes; a percentile is None where there are too few samples for it."""
+
+    median_s: float
+    ci95_s: tuple[float, float]
+    mean_s: float
+    min_s: float
+    p90_s: float | None
+    p99_s: float | None
+    iterations: int
+    rounds: int
+    load_s: float
+    first_s: float
+    threads: int
+    samples_s: tuple[float, ...]
+    steady: bool
+    launches: int = 1
+    """How many processes of this artifact were measured, one after another."""
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Memory of the process that ran the artifact: its peak, and what loading and running the model added."""
+
+    peak_bytes: int
+    model_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fidelity:
+    """How near the outputs are to those of the source model, over all evaluation feeds."""
+
+    feeds: int
+    top1_agreement: float | None
+    sqnr_db: float | None
+    cosine: float | None
+    max_abs: float
+    accuracy: float | None
+    source_accuracy: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """This artifact beside the source model; `speedup` above 1 means faster."""
+
+    size_ratio: float | None
+    speedup: float | None
+    speedup_ci95: tuple[float, float] | None
+    verdict: Verdict | None
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetLine:
+    """One limit of the target; `met` is None where the value was not measured."""
+
+    name: str
+    limit: float
+    value: float | None
+    met: bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One row: what became of one target."""
+
+    target: str
+    backend: str
+    plugin: str
+    status: Status
+    error: ErrorRecord | None = None
+    artifact: ArtifactRecord | None = None
+    export_s: float | None = None
+    latency: Latency | None = None
+    memory: Memory | None = None
+    fidelity: Fidelity | None = None
+    versus_source: Comparison | None = None
+    budget: tuple[BudgetLine, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Everything that one command found out; the first result is the source model itself."""
+
+    edgeopt: str
+    started: str
+    command: tuple[str, ...]
+    model: ModelRecord
+    data: DataRecord
+    device: DeviceRecord
+    results: tuple[Result, ...]
+    schema: int = 1
+
+    def to_json(self, *, indent: int | None = 1) -> str:
+        """Return the document as strict JSON: no NaN, no Infinity."""
+        document = {"schema": self.schema, **{k: v for k, v in asdict(self).items() if k != "schema"}}
+        return json.dumps(_plain(document), indent=indent, allow_nan=False, ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> Run:
+        """Read a document back; unknown keys are ignored, so that a newer minor version can still be read.
+
+        Raises:
+            ValueError: The text is no run, or its schema is not 1.
+        """
+        document = json.loads(text)
+        if not isinstance(document, dict) or document.get("schema") != 1:
+            raise ValueError("not an edgeopt run of schema 1")
+        run: Run = _build(cls, document)
+        return run
+
+    @property
+    def source(self) -> Result:
+        """The row of the source model."""
+        return self.results[0]
+
+
+def _plain(value: Any) -> Any:
+    """Return `value` with every float that JSON cannot hold replaced by None."""
+    if isinstance(value, float):
+        return value if value - value == 0 else None
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _build(kind: Any, value: Any) -> Any:
+    """Return `value`, as it came from JSON, as an instance of the annotated `kind`."""
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (types.UnionType, typing.Union):
+        if value is None:
+            return None
+        return _build(next(a for a in arguments if a is not type(None)), value)
+    if isinstance(kind, type) and is_dataclass(kind):
+        hints = typing.get_type_hints(kind)
+        known = {f.name for f in fields(kind)}
+        return kind(**{key: _build(hints[key], item) for key, item in value.items() if key in known})
+    if origin is tuple:
+        return tuple(_build(arguments[0], item) for item in value)
+    return value

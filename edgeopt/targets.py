@@ -1,0 +1,117 @@
+"""Targets: named goals, one TOML file each."""
+
+from __future__ import annotations
+
+import re
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgeopt.errors import BadInputError, UsageError, did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+TEXTS, TABLES = ("summary", "backend", "device"), ("options", "budget")
+BUDGETS = (
+    "max_size_bytes",
+    "max_median_s",
+    "max_peak_bytes",
+    "min_top1_agreement",
+    "min_sqnr_db",
+    "min_accuracy",
+)
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A named goal: which backend, with which options, within which budget, on which device by default."""
+
+    name: str
+    summary: str
+    backend: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    budget: Mapping[str, float] = field(default_factory=dict)
+    device: str | None = None
+    path: Path | None = None
+
+
+def find_targets(folder: Path | None = None) -> dict[str, Target]:
+    """Return all targets by name: those that come with edgeopt, then those in `targets/` under `folder`.
+
+    Args:
+        folder: Where the user works, by default the current folder; a target file there replaces ours of the same name.
+
+    Raises:
+        BadInputError: A target file cannot be used.
+    """
+    own = (folder or Path.cwd()) / "targets"
+    files = {file.stem: file for place in (_shipped(), own) for file in sorted(place.glob("*.toml"))}
+    return {name: read_target(file) for name, file in sorted(files.items())}
+
+
+def choose(names: Iterable[str], targets: Mapping[str, Target]) -> list[Target]:
+    """Return the named targets in the order given, each once; `all` stands for every target, a comma separates names.
+
+    Raises:
+        UsageError: A name is unknown.
+    """
+    chosen: dict[str, Target] = {}
+    for name in (part.strip() for text in names for part in text.split(",")):
+        if name == "all":
+            chosen |= targets
+        elif name in targets:
+            chosen[name] = targets[name]
+        else:
+            hint = did_you_mean(name, [*targets, "all"]) + "; see edgeopt targets"
+            raise UsageError(f"no target is called {name!r}", hint=hint)
+    return list(chosen.values())
+
+
+def read_target(file: Path) -> Target:
+    """Read one target file; the target is called as the file.
+
+    Raises:
+        BadInputError: It is no TOML, has an unknown key, a wrong type, or no backend.
+    """
+    try:
+        content = tomllib.loads(file.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise BadInputError(f"the target file {file} cannot be read: {error}") from error
+    if not NAME.fullmatch(file.stem):
+        raise BadInputError(
+            f"the target file {file} has a name that no target can have",
+            hint="use lower case, digits, dots, hyphens and underscores",
+        )
+    for key, value in content.items():
+        if key not in TEXTS + TABLES:
+            raise BadInputError(f"{file}: unknown key {key!r}", hint=did_you_mean(key, TEXTS + TABLES))
+        if not isinstance(value, str if key in TEXTS else dict):
+            raise BadInputError(f"{file}: {key} is {value!r}; wanted a {'text' if key in TEXTS else 'table'}")
+    if "backend" not in content:
+        raise BadInputError(f"{file}: the key backend is missing", hint='say which, for instance backend = "tflite"')
+    _check_budget(content.get("budget", {}), file)
+    return Target(name=file.stem, path=file, **{"summary": "", **content})
+
+
+def _check_budget(budget: Mapping[str, Any], file: Path) -> None:
+    """Refuse a budget with an unknown name or a limit that is no number."""
+    for name, limit in budget.items():
+        if name not in BUDGETS:
+            raise BadInputError(f"{file}: unknown budget {name!r}", hint=did_you_mean(name, BUDGETS))
+        if isinstance(limit, bool) or not isinstance(limit, (int, float)):
+            raise BadInputError(f"{file}: the budget {name} is {limit!r}; wanted a number")
+
+
+def _shipped() -> Path:
+    """Return the folder of the targets that come with edgeopt: in the wheel, or beside a checkout."""
+    package = Path(__file__).resolve().parent
+    inside = package / "_targets"
+    return inside if inside.is_dir() else package.parent / "targets"

@@ -1,0 +1,111 @@
+"""Plugins: the built-in ones, and installed distributions that break the contract in every way."""
+
+import json
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from edgeopt.errors import PluginError, UsageError
+from edgeopt.registry import BrokenPlugin, Registry, find_backends
+
+GOOD = """
+    from pathlib import Path
+    from edgeopt.api import Artifact, Backend, hookimpl
+
+    class Stranger(Backend):
+        name = "stranger"
+        summary = "a stranger's backend"
+        runner = Path(__file__)
+
+        def export(self, request):
+            raise NotImplementedError
+
+    @hookimpl
+    def edgeopt_backends():
+        return [Stranger]
+"""
+LISTING = """
+import json
+from edgeopt.registry import find_backends
+registry = find_backends()
+print(json.dumps({
+    "backends": {name: r.plugin for name, r in registry.backends.items()},
+    "broken": {p.name: [p.distribution, p.version, p.reason] for p in registry.broken},
+}))
+"""
+
+
+def install(site, name, code, version="1.0"):
+    """Put a distribution into a folder of packages, as an installer would leave it there."""
+    module = name.replace("-", "_")
+    (site / f"{module}.py").write_text(textwrap.dedent(code))
+    info = site / f"{module}-{version}.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+    (info / "entry_points.txt").write_text(f"[edgeopt]\n{name} = {module}\n")
+
+
+def listing(site):
+    """What a fresh process with these packages finds."""
+    environment = {"PYTHONPATH": str(site), "PATH": "/usr/bin:/bin"}
+    done = subprocess.run([sys.executable, "-c", LISTING], env=environment, capture_output=True, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_the_built_in_backends_come_through_the_same_door():
+    registry = find_backends()
+    assert set(registry.backends) >= {"tflite", "tf-gpu", "saved-without-optimizer"}
+    assert registry.broken == ()
+    assert registry.get("tflite").distribution == "edgeopt"
+
+
+def test_a_strangers_backend_is_found_with_its_distribution(tmp_path):
+    install(tmp_path, "edgeopt-stranger", GOOD, version="2.5")
+    assert listing(tmp_path)["backends"]["stranger"] == "edgeopt-stranger 2.5"
+
+
+def test_broken_plugins_are_rows_with_a_reason_and_the_others_stay(tmp_path):
+    replace = [
+        ("imports", "import no_such_module", "ModuleNotFoundError: No module named 'no_such_module'"),
+        ("exits", "raise SystemExit(3)", "SystemExit: 3"),
+        ("misspelt", GOOD.replace("def edgeopt_backends", "def edgeopt_backend"), "unknown hook 'edgeopt_backend'"),
+        ("hookless", "", "implements no hook edgeopt_backends; is @hookimpl missing?"),
+        ("abstract", GOOD.replace("def export", "def exports"), "Stranger does not implement export"),
+        ("nameless", GOOD.replace('name = "stranger"', ""), "Stranger has no name"),
+        ("shouting", GOOD.replace('"stranger"', '"STRANGER"'), "wanted lower case with hyphens"),
+        ("runnerless", GOOD.replace("Path(__file__)", 'Path("gone.py")'), "there is no such file"),
+        ("text", GOOD.replace("[Stranger]", '"stranger"'), "returned str, not an iterable of Backend classes"),
+        ("instance", GOOD.replace("[Stranger]", "[1]"), "returned 1, which is no subclass of Backend"),
+        ("raises", GOOD.replace("return [Stranger]", "1 / 0"), "ZeroDivisionError: division by zero"),
+    ]
+    for name, code, _ in replace:
+        install(tmp_path, name, code)
+    found = listing(tmp_path)
+    assert set(found["backends"]) >= {"tflite", "tf-gpu", "saved-without-optimizer"}
+    for name, _, reason in replace:
+        distribution, version, said = found["broken"][name]
+        assert (distribution, version) == (name, "1.0")
+        assert reason in said
+
+
+def test_two_plugins_with_one_backend_name_are_both_named_and_neither_is_used(tmp_path):
+    install(tmp_path, "one", GOOD)
+    install(tmp_path, "two", GOOD)
+    found = listing(tmp_path)
+    assert "stranger" not in found["backends"]
+    assert {name: said for name, (_, _, said) in found["broken"].items()} == dict.fromkeys(
+        ("one", "two"), "the backend name 'stranger' is claimed more than once: one 1.0 and two 1.0"
+    )
+
+
+def test_an_unknown_backend_gets_a_suggestion_and_a_broken_one_its_reason():
+    registry = Registry(find_backends().backends, (BrokenPlugin("sick", "edgeopt-sick", "0.3", "it coughs"),))
+    with pytest.raises(UsageError) as caught:
+        registry.get("tflit")
+    assert caught.value.hint == "did you mean tflite?"
+    with pytest.raises(PluginError) as caught:
+        registry.get("sick")
+    assert caught.value.message == "the plugin sick of edgeopt-sick 0.3 is broken: it coughs"
+    assert caught.value.hint == "tell its authors, or remove it: pip uninstall edgeopt-sick"

@@ -1,0 +1,77 @@
+"""Target files: the ones that come with edgeopt, a user's own, and bad ones."""
+
+import pytest
+
+from edgeopt.errors import BadInputError, UsageError
+from edgeopt.options import fill
+from edgeopt.registry import find_backends
+from edgeopt.targets import choose, find_targets, read_target
+
+
+def test_every_target_that_comes_with_edgeopt_names_a_backend_and_valid_options(tmp_path):
+    targets = find_targets(tmp_path)
+    assert set(targets) >= {
+        "tflite-int8", "tflite-float32", "tflite-float16", "tflite-dynamic-int8", "tf-gpu", "saved-without-optimizer",
+    }  # fmt: skip
+    for target in targets.values():
+        assert target.summary
+        fill(find_backends().get(target.backend).backend.Options, target.options, origin=target.name)
+
+
+def test_a_target_file_of_the_user_is_found_and_replaces_ours(tmp_path):
+    (tmp_path / "targets").mkdir()
+    (tmp_path / "targets" / "tflite-int8.toml").write_text('backend = "tflite"\nsummary = "mine"\n')
+    assert find_targets(tmp_path)["tflite-int8"].summary == "mine"
+
+
+def test_a_target_file_is_read_whole(tmp_path):
+    file = tmp_path / "board.toml"
+    file.write_text(
+        'summary = "s"\nbackend = "tflite"\ndevice = "local"\n'
+        '[options]\nquantization = "int8"\n[budget]\nmax_size_bytes = 5\n'
+    )
+    target = read_target(file)
+    assert (target.name, target.summary, target.backend, target.device) == ("board", "s", "tflite", "local")
+    assert (dict(target.options), dict(target.budget)) == ({"quantization": "int8"}, {"max_size_bytes": 5})
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "hint"),
+    [
+        ("backend = ", "cannot be read", ""),
+        ('summary = "x"', "the key backend is missing", 'say which, for instance backend = "tflite"'),
+        ('backend = "tflite"\nbackends = 1', "unknown key 'backends'", "did you mean backend?"),
+        ("backend = 3", "backend is 3; wanted a text", ""),
+        ('backend = "tflite"\noptions = 1', "options is 1; wanted a table", ""),
+        ('backend = "tflite"\n[budget]\nmax_size = 1', "unknown budget 'max_size'", "did you mean max_size_bytes?"),
+        ('backend = "tflite"\n[budget]\nmax_median_s = "1 ms"', "the budget max_median_s is '1 ms'; wanted a number", ""),
+    ],
+)
+def test_a_target_file_that_cannot_be_used_is_named(tmp_path, text, message, hint):
+    file = tmp_path / "bad.toml"
+    file.write_text(text)
+    with pytest.raises(BadInputError) as caught:
+        read_target(file)
+    assert str(file) in caught.value.message
+    assert message in caught.value.message
+    assert caught.value.hint == hint
+
+
+def test_a_target_file_with_an_impossible_name_is_refused(tmp_path):
+    file = tmp_path / "My Board.toml"
+    file.write_text('backend = "tflite"')
+    with pytest.raises(BadInputError, match="a name that no target can have"):
+        read_target(file)
+
+
+def test_targets_are_chosen_by_name_by_list_and_all(tmp_path):
+    targets = find_targets(tmp_path)
+    assert [t.name for t in choose(["tf-gpu, tflite-int8", "tf-gpu"], targets)] == ["tf-gpu", "tflite-int8"]
+    assert choose(["all"], targets) == list(targets.values())
+
+
+def test_an_unknown_target_gets_a_suggestion(tmp_path):
+    with pytest.raises(UsageError) as caught:
+        choose(["tflite-int-8"], find_targets(tmp_path))
+    assert caught.value.message == "no target is called 'tflite-int-8'"
+    assert caught.value.hint.startswith("did you mean tflite-int8")
