@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +42,11 @@ def hash_file(file: Path) -> str:
         while block := stream.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def edgeopt_version() -> str:
+    """Return the version of edgeopt that is installed."""
+    return metadata.version("edgeopt")
 
 
 def check_files(folder: Path, main: Path, files: Iterable[Path]) -> list[HashedFile]:

@@ -72,6 +72,19 @@ class ExportError(EdgeoptError):
     kind = "export"
 
 
+class DegenerateError(ExportError):
+    """An artifact answers nonsense: NaN, all zero, or the same to every feed."""
+
+    kind = "degenerate"
+
+
+class StoppedError(EdgeoptError):
+    """The user ended the run before this was done."""
+
+    exit_code = ExitCode.INTERRUPTED
+    kind = "stopped"
+
+
 class DeviceError(EdgeoptError):
     """A device, or a process on it, did not do what was asked."""
 
@@ -96,9 +109,18 @@ class BadInputError(EdgeoptError):
 KINDS: dict[str, type[EdgeoptError]] = {
     error.kind: error
     for error in (
-        EdgeoptError, UsageError, PluginError, UnavailableError, ExportError, DeviceError, BudgetError, BadInputError,
+        EdgeoptError,
+        UsageError,
+        PluginError,
+        UnavailableError,
+        ExportError,
+        DegenerateError,
+        StoppedError,
+        DeviceError,
+        BudgetError,
+        BadInputError,
     )
-}  # fmt: skip
+}
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -12,52 +12,20 @@ from __future__ import annotations
 
 import errno
 import faulthandler
-import json
 import os
-import queue
 import sys
-import threading
 import time
 import traceback
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 from edgeopt.errors import BadInputError, EdgeoptError, ExportError
+from edgeopt.measure.harness import Wire
 
 if TYPE_CHECKING:
     from edgeopt.contract import Artifact
     from edgeopt.source.model import LoadedSource
-
-HOST_IS_GONE = 4
-
-
-class Wire:
-    """The two ends of the conversation with the parent.
-
-    Standard output is taken away from everybody else: file descriptor 1 is made the same as 2, so that a library that
-    prints cannot garble an answer.
-    """
-
-    def __init__(self) -> None:
-        self._answers: TextIO = os.fdopen(os.dup(1), "w", encoding="utf-8", newline="\n")
-        os.dup2(2, 1)
-        self._messages: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
-        threading.Thread(target=self._read, daemon=True).start()
-
-    def _read(self) -> None:
-        for line in sys.stdin:
-            self._messages.put(json.loads(line))
-        os._exit(HOST_IS_GONE)  # not sys.exit: the main thread may be inside a converter for minutes
-
-    def receive(self) -> dict[str, Any]:
-        """Return the next message of the parent; waits for it."""
-        return self._messages.get()
-
-    def send(self, answer: dict[str, Any]) -> None:
-        """Send one answer or event."""
-        self._answers.write(json.dumps(answer) + "\n")
-        self._answers.flush()
 
 
 class Worker:
@@ -153,10 +121,11 @@ def _describe(error: BaseException) -> dict[str, str]:
         full = "the disk is full"
         return {"kind": BadInputError.kind, "message": full, "hint": "free some space, or choose another --out"}
     first = text.splitlines()[0][:300] if text else "no message"
-    hint = "the log has the whole story; --timeout and --memory-limit set the limits of an export"
-    if isinstance(error, MemoryError):
-        return {"kind": ExportError.kind, "message": "the export ran out of memory", "hint": hint}
-    return {"kind": ExportError.kind, "message": f"{type(error).__name__}: {first}", "hint": "the log has the whole story"}
+    return {
+        "kind": ExportError.kind,
+        "message": f"{type(error).__name__}: {first}",
+        "hint": "the log has the whole story",
+    }
 
 
 def main() -> None:

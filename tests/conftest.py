@@ -1,5 +1,11 @@
 """Fixtures that several test modules need."""
 
+import json
+import os
+import subprocess
+import sys
+import textwrap
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -12,3 +18,56 @@ def shared() -> Path:
     if not (folder / "models").is_dir():
         pytest.skip("needs the folder of real models beside the checkout")
     return folder
+
+
+def install(site, name, code, version="1.0"):
+    """Put a distribution with one plugin into a folder of packages, as an installer would leave it there."""
+    module = name.replace("-", "_")
+    site.mkdir(exist_ok=True)
+    (site / f"{module}.py").write_text(textwrap.dedent(code))
+    info = site / f"{module}-{version}.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+    (info / "entry_points.txt").write_text(f"[edgeopt]\n{name} = {module}\n")
+
+
+@dataclass
+class CommandLine:
+    """Runs edgeopt as a user does, in a folder of its own and with plugins of its own."""
+
+    folder: Path
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def install(self, name, code, version="1.0"):
+        site = self.folder / "site-packages"
+        install(site, name, code, version)
+        self.environment["PYTHONPATH"] = str(site)
+
+    def start(self, *arguments):
+        environment = {**os.environ, "COLUMNS": "100", **self.environment}
+        return subprocess.Popen(
+            [sys.executable, "-m", "edgeopt", *map(str, arguments)],
+            cwd=self.folder,
+            env=environment,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+
+    def run(self, *arguments, timeout=300):
+        """Exit code, standard output and standard error."""
+        with self.start(*arguments) as process:
+            out, err = process.communicate(timeout=timeout)
+        return process.returncode, out, err
+
+    def json(self, *arguments, timeout=300):
+        """Exit code and the document on standard output, of a command that is asked for JSON."""
+        code, out, err = self.run(*arguments, "--json", "-", timeout=timeout)
+        assert out, err
+        return code, json.loads(out)
+
+
+@pytest.fixture
+def edgeopt(tmp_path) -> CommandLine:
+    return CommandLine(tmp_path)

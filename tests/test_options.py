@@ -35,7 +35,9 @@ def test_texts_are_read_as_the_type_of_the_option():
 
 
 def test_toml_values_pass_as_they_are():
-    assert fill(Options, {"xla": True, "depth": 7, "scale": 2}, origin="t.toml") == Options(xla=True, depth=7, scale=2.0)
+    assert fill(Options, {"xla": True, "depth": 7, "scale": 2}, origin="t.toml") == Options(
+        xla=True, depth=7, scale=2.0
+    )
 
 
 def test_what_is_not_given_keeps_its_default():

@@ -3,10 +3,10 @@
 import json
 import subprocess
 import sys
-import textwrap
 
 import pytest
 
+from tests.conftest import install
 from edgeopt.errors import PluginError, UsageError
 from edgeopt.registry import BrokenPlugin, Registry, find_backends
 
@@ -35,16 +35,6 @@ print(json.dumps({
     "broken": {p.name: [p.distribution, p.version, p.reason] for p in registry.broken},
 }))
 """
-
-
-def install(site, name, code, version="1.0"):
-    """Put a distribution into a folder of packages, as an installer would leave it there."""
-    module = name.replace("-", "_")
-    (site / f"{module}.py").write_text(textwrap.dedent(code))
-    info = site / f"{module}-{version}.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
-    (info / "entry_points.txt").write_text(f"[edgeopt]\n{name} = {module}\n")
 
 
 def listing(site):

@@ -44,7 +44,11 @@ def test_a_target_file_is_read_whole(tmp_path):
         ("backend = 3", "backend is 3; wanted a text", ""),
         ('backend = "tflite"\noptions = 1', "options is 1; wanted a table", ""),
         ('backend = "tflite"\n[budget]\nmax_size = 1', "unknown budget 'max_size'", "did you mean max_size_bytes?"),
-        ('backend = "tflite"\n[budget]\nmax_median_s = "1 ms"', "the budget max_median_s is '1 ms'; wanted a number", ""),
+        (
+            'backend = "tflite"\n[budget]\nmax_median_s = "1 ms"',
+            "the budget max_median_s is '1 ms'; wanted a number",
+            "",
+        ),
     ],
 )
 def test_a_target_file_that_cannot_be_used_is_named(tmp_path, text, message, hint):

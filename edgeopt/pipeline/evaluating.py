@@ -46,8 +46,14 @@ def evaluate(  # noqa: PLR0913 - each is a fact of its own
     """
     out = workspace.scratch / "outputs" / name
     log = workspace.log(name)
-    with device.open(Path(harness.__file__), log=log, memory_limit_bytes=settings.memory_limit_bytes) as channel:
-        loading = {"op": "load", "runner": device.push(runner), "artifact": device.push(main), "threads": settings.threads}
+    limits = {"threads": settings.threads, "memory_limit_bytes": settings.memory_limit_bytes}
+    with device.open(Path(harness.__file__), log=log, **limits) as channel:
+        loading = {
+            "op": "load",
+            "runner": device.push(runner),
+            "artifact": device.push(main),
+            "threads": settings.threads,
+        }
         loaded = _answer(channel.ask(loading, settings.timeout_s), "does not load", log)
         running = {"op": "evaluate", "feeds": device.push(feeds), "out": str(out)}
         _answer(channel.ask(running, settings.timeout_s), "does not run", log)

@@ -164,7 +164,9 @@ class Workers:
         channel = self._take(log)
         begin = time.monotonic()
         try:
-            answer = channel.ask(message, self.settings.timeout_s, lambda event: self.progress.stage(name, event["text"]))
+            answer = channel.ask(
+                message, self.settings.timeout_s, lambda event: self.progress.stage(name, event["text"])
+            )
         except (ChannelClosed, ChannelTimeout) as error:
             self._drop(channel)
             raise _why_it_died(error, self.settings, time.monotonic() - begin) from error

@@ -1,0 +1,174 @@
+"""What is known of each target while a run goes on, and the row that comes of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from edgeopt.measure import stats
+from edgeopt.measure.session import Measurement
+from edgeopt.pipeline.plan import Plan
+from edgeopt.report import schema
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from edgeopt.errors import EdgeoptError
+    from edgeopt.measure.fidelity import Fidelity
+    from edgeopt.pipeline.exporting import Exported
+    from edgeopt.pipeline.plan import Refusal
+
+
+@dataclass(slots=True)
+class Entry:
+    """One target on its way to a row; what is not known yet is None."""
+
+    plan: Plan | Refusal
+    error: EdgeoptError | None = None
+    exported: Exported | None = None
+    folder: Path | None = None
+    """Where the artifact lies now: in the scratch folder, later in its place."""
+    published: bool = False
+    gzip_bytes: int = 0
+    fidelity: Fidelity | None = None
+    degenerate: str | None = None
+    untimed: str | None = None
+    measurement: Measurement | None = None
+
+    @property
+    def name(self) -> str:
+        """The name of the target."""
+        return self.plan.target.name
+
+    @property
+    def has_answered(self) -> bool:
+        """Whether the artifact has answered the evaluation feeds, so that its time means something."""
+        return self.fidelity is not None
+
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing more is to be found out."""
+        return self.published and (self.untimed is not None or self.measurement is not None)
+
+
+def result_of(entry: Entry, source: schema.Result, source_measurement: Measurement | None) -> schema.Result:
+    """Return the row of one target.
+
+    Args:
+        entry: What is known of it.
+        source: The row of the source model.
+        source_measurement: What was measured of the source model, None when nothing was.
+    """
+    latency = latency_record(entry.measurement)
+    memory = memory_record(entry.measurement)
+    artifact = _artifact_record(entry)
+    result = schema.Result(
+        target=entry.name,
+        backend=entry.plan.target.backend,
+        plugin=entry.plan.plugin,
+        status=_status(entry),
+        error=error_record(entry.error),
+        artifact=artifact,
+        export_s=entry.exported.export_s if entry.exported else None,
+        latency=latency,
+        memory=memory,
+        fidelity=_fidelity_record(entry.fidelity),
+        versus_source=_comparison(entry, artifact, source, source_measurement),
+        warnings=tuple(_warnings(entry)),
+        untimed=entry.untimed or "",
+    )
+    return _with_budget(result, entry.plan.target.budget)
+
+
+def latency_record(measurement: Measurement | None) -> schema.Latency | None:
+    """Return what was measured as the run keeps it."""
+    summary = stats.summarise(measurement) if measurement is not None and measurement.launches else None
+    if summary is None:
+        return None
+    return schema.Latency(**{name: getattr(summary, name) for name in schema.Latency.__dataclass_fields__})
+
+
+def memory_record(measurement: Measurement | None) -> schema.Memory | None:
+    """Return the memory of a measurement, None when no process came to its end."""
+    if measurement is None or not measurement.launches:
+        return None
+    return schema.Memory(measurement.peak_bytes, measurement.model_bytes)
+
+
+def error_record(error: EdgeoptError | None) -> schema.ErrorRecord | None:
+    """Return an error as the run keeps it."""
+    return None if error is None else schema.ErrorRecord(error.kind, error.message, error.hint, error.log)
+
+
+def _status(entry: Entry) -> schema.Status:
+    if entry.error is None:
+        return "ok"
+    return "unavailable" if entry.error.kind == "unavailable" else "failed"
+
+
+def _artifact_record(entry: Entry) -> schema.ArtifactRecord | None:
+    exported = entry.exported
+    if exported is None:
+        return None
+    return schema.ArtifactRecord(
+        path=str(entry.folder) if entry.published else "",
+        size_bytes=sum(file.bytes for file in exported.files),
+        gzip_bytes=entry.gzip_bytes,
+        files=tuple(schema.FileRecord(file.path, file.bytes, file.sha256) for file in exported.files),
+        metadata={**exported.metadata, **(entry.measurement.facts if entry.measurement else {})},
+        calibration_feeds=exported.calibration_feeds,
+    )
+
+
+def _fidelity_record(fidelity: Fidelity | None) -> schema.Fidelity | None:
+    if fidelity is None:
+        return None
+    return schema.Fidelity(**{name: getattr(fidelity, name) for name in schema.Fidelity.__dataclass_fields__})
+
+
+def _comparison(
+    entry: Entry,
+    artifact: schema.ArtifactRecord | None,
+    source: schema.Result,
+    source_measurement: Measurement | None,
+) -> schema.Comparison | None:
+    """Return the artifact beside the source model: size always, speed where both were timed."""
+    if artifact is None or source.artifact is None:
+        return None
+    both = entry.measurement is not None and source_measurement is not None
+    speedup = stats.compare(entry.measurement, source_measurement) if both else None  # type: ignore[arg-type]
+    return schema.Comparison(
+        size_ratio=source.artifact.size_bytes / artifact.size_bytes if artifact.size_bytes else None,
+        speedup=speedup.ratio if speedup else None,
+        speedup_ci95=speedup.ci95 if speedup else None,
+        verdict=speedup.verdict if speedup else None,
+    )
+
+
+def _warnings(entry: Entry) -> Iterator[str]:
+    """Yield what must be said beside the row."""
+    if entry.exported is not None:
+        yield from entry.exported.warnings
+    if entry.untimed:
+        yield entry.untimed
+    if entry.degenerate and entry.published:
+        yield f"allowed though it answers nonsense: {entry.degenerate}"
+
+
+def _with_budget(result: schema.Result, budget: Mapping[str, float]) -> schema.Result:
+    """Return the result with a line for every limit of its target."""
+    values = {
+        "max_size_bytes": result.artifact.size_bytes if result.artifact else None,
+        "max_median_s": result.latency.median_s if result.latency else None,
+        "max_peak_bytes": result.memory.peak_bytes if result.memory else None,
+        "min_top1_agreement": result.fidelity.top1_agreement if result.fidelity else None,
+        "min_sqnr_db": result.fidelity.sqnr_db if result.fidelity else None,
+        "min_accuracy": result.fidelity.accuracy if result.fidelity else None,
+    }
+    lines = []
+    for name, limit in budget.items():
+        value = values[name]
+        met = None if value is None else (value <= limit if name.startswith("max_") else value >= limit)
+        lines.append(schema.BudgetLine(name, float(limit), value, met))
+    return replace(result, budget=tuple(lines))

@@ -1,0 +1,115 @@
+"""One run from beginning to end: plan, export, evaluate, time, and the document that comes of it."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, closing
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING
+
+from edgeopt.data import demo_feeds, load_feeds, noise_feeds
+from edgeopt.devices import open_device
+from edgeopt.errors import UsageError
+from edgeopt.pipeline.entries import Entry
+from edgeopt.pipeline.exporting import Workers
+from edgeopt.pipeline.findings import Findings, ShippedModel, exit_code
+from edgeopt.pipeline.job import Job
+from edgeopt.pipeline.plan import make_plan
+from edgeopt.pipeline.workspace import Workspace
+from edgeopt.source.reference import DEMO, resolve_source
+from edgeopt.targets import choose, find_targets
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from edgeopt.data import FeedSet
+    from edgeopt.errors import ExitCode
+    from edgeopt.pipeline.exporting import OpenedModel
+    from edgeopt.pipeline.request import ExportSettings, Progress
+    from edgeopt.report.schema import Run
+    from edgeopt.source.reference import SourceReference
+    from edgeopt.targets import Target
+
+
+def run_export(settings: ExportSettings, progress: Progress) -> tuple[Run, ExitCode]:
+    """Export the model for every target, run every artifact, and return what was found with the exit code.
+
+    A target that fails is a row of the run, and the others go on. `run.json` in the output folder holds the run; it is
+    written even when the user interrupts, with everything that was known by then.
+
+    Raises:
+        UsageError: A name or an option is wrong.
+        BadInputError: The model, the data or a target file cannot be used, or the output folder not be written to.
+    """
+    started = datetime.now(timezone.utc).astimezone().isoformat(timespec="seconds")
+    reference = _resolve(settings)
+    if not settings.targets:
+        raise UsageError("no target was named", hint="for instance --target tflite-int8; edgeopt targets lists all")
+    targets = choose(settings.targets, find_targets())
+    plans = make_plan(targets, settings.settings)
+    with ExitStack() as stack:
+        device = stack.enter_context(closing(open_device(_device_uri(settings, targets))))
+        workspace = stack.enter_context(Workspace.create(settings.out, reference.name))
+        workers = stack.enter_context(closing(Workers(reference, workspace, settings, progress)))
+        progress.stage("model", f"opening {reference.name}")
+        opened = workers.open_model()
+        found = Findings(
+            started=started,
+            command=settings.command,
+            folder=workspace.folder,
+            reference=reference,
+            opened=opened,
+            shipped=ShippedModel.of(opened.path),
+            feeds=_make_feeds(settings, reference, opened, workspace.scratch),
+            facts=device.facts(),
+            entries={plan.target.name: Entry(plan, getattr(plan, "error", None)) for plan in plans},
+        )
+        progress.done("model", f"opened {reference.name}")
+        job = Job(settings, progress, workspace, device, found)
+        try:
+            job.export(workers)
+            workers.close()  # free their memory, and leave the machine to what is measured
+            job.measure()
+        except BaseException:
+            job.stop()
+            job.save()
+            raise
+        run = job.save()
+        return run, exit_code(run)
+
+
+def _resolve(settings: ExportSettings) -> SourceReference:
+    return resolve_source(
+        settings.model,
+        weights=settings.weights,
+        input_shapes=settings.input_shapes,
+        input_ranges=settings.input_ranges,
+        batch=settings.batch,
+        signature=settings.signature,
+        custom_modules=settings.custom_modules,
+        trusted=settings.trusted,
+    )
+
+
+def _device_uri(settings: ExportSettings, targets: Iterable[Target]) -> str:
+    """Return the device that was asked for, else the one that the targets name.
+
+    Raises:
+        UsageError: They name different ones.
+    """
+    if settings.device:
+        return settings.device
+    named = sorted({target.device for target in targets if target.device is not None})
+    if len(named) > 1:
+        raise UsageError(f"the targets name different devices: {', '.join(named)}", hint="choose one with --device")
+    return named[0] if named else "local"
+
+
+def _make_feeds(settings: ExportSettings, reference: SourceReference, opened: OpenedModel, scratch: Path) -> FeedSet:
+    """Write the calibration and evaluation feeds: the user's, the demo's own, or noise."""
+    folder = scratch / "feeds"
+    if settings.data is not None:
+        return load_feeds(settings.data, opened.inputs, folder, outputs=opened.outputs, seed=settings.seed)
+    if reference.path == str(DEMO):
+        return demo_feeds(opened.inputs, folder)
+    return noise_feeds(opened.inputs, opened.ranges, folder, seed=settings.seed)

@@ -1,0 +1,126 @@
+"""Everything that one run has found out so far, and the document that is made of it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgeopt.artifact import edgeopt_version
+from edgeopt.errors import KINDS, ExitCode
+from edgeopt.measure import size
+from edgeopt.pipeline.entries import Entry, error_record, latency_record, memory_record, result_of
+from edgeopt.report import schema
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from edgeopt.contract import TensorSpec
+    from edgeopt.data import FeedSet
+    from edgeopt.errors import EdgeoptError
+    from edgeopt.measure.facts import Facts
+    from edgeopt.measure.session import Measurement
+    from edgeopt.pipeline.exporting import OpenedModel
+    from edgeopt.source.reference import SourceReference
+
+
+@dataclass(frozen=True, slots=True)
+class ShippedModel:
+    """What the user would ship without edgeopt: the source model's own file or folder."""
+
+    path: Path
+    files: tuple[schema.FileRecord, ...]
+    gzip_bytes: int
+    sha256: str
+
+    @classmethod
+    def of(cls, path: Path) -> ShippedModel:
+        """Measure and hash the file or folder at `path`."""
+        files = tuple(schema.FileRecord(file.path, file.bytes, file.sha256) for file in size.hash_tree(path))
+        return cls(path, files, size.gzip_bytes(path), size.sha256(path))
+
+
+@dataclass(slots=True)
+class Findings:
+    """What a run knows; the steps of a job fill it in."""
+
+    started: str
+    command: tuple[str, ...]
+    folder: Path
+    reference: SourceReference
+    opened: OpenedModel
+    shipped: ShippedModel
+    feeds: FeedSet
+    facts: Facts
+    entries: Mapping[str, Entry]
+    health: Mapping[str, Any] = field(default_factory=dict)
+    source_error: EdgeoptError | None = None
+    source_measurement: Measurement | None = None
+
+
+def make_run(found: Findings) -> schema.Run:
+    """Return the document of everything that is known."""
+    source = _source_result(found)
+    rows = [result_of(entry, source, found.source_measurement) for entry in found.entries.values()]
+    return schema.Run(
+        edgeopt=edgeopt_version(),
+        started=found.started,
+        command=found.command,
+        model=_model_record(found),
+        data=schema.DataRecord(
+            schema.CalibrationRecord(
+                found.feeds.source, found.feeds.calibration_count, found.feeds.sha256, found.feeds.seed
+            ),
+            schema.EvaluationRecord(found.feeds.source, found.feeds.evaluation_count, found.feeds.labelled),
+        ),
+        device=schema.DeviceRecord(**asdict(found.facts), health=found.health),
+        results=(source, *rows),
+        folder=str(found.folder),
+    )
+
+
+def exit_code(run: schema.Run) -> ExitCode:
+    """Return the highest code that any row of a run has earned."""
+    codes = [KINDS[row.error.kind].exit_code for row in run.results if row.error is not None]
+    if any(line.met is False for row in run.results for line in row.budget):
+        codes.append(ExitCode.BUDGET_NOT_MET)
+    return max(codes, default=ExitCode.OK)
+
+
+def _model_record(found: Findings) -> schema.ModelRecord:
+    return schema.ModelRecord(
+        name=found.opened.name,
+        format=found.opened.format,
+        sha256=found.shipped.sha256,
+        size_bytes=sum(file.bytes for file in found.shipped.files),
+        inputs=_tensors(found.opened.inputs),
+        outputs=_tensors(found.opened.outputs),
+        path=found.reference.path,
+        chosen_by=found.reference.chosen_by,
+        warnings=found.opened.warnings,
+    )
+
+
+def _tensors(specs: tuple[TensorSpec, ...]) -> tuple[schema.Tensor, ...]:
+    return tuple(schema.Tensor(spec.name, spec.shape, spec.dtype) for spec in specs)
+
+
+def _source_result(found: Findings) -> schema.Result:
+    """Return the row of the source model, with which all others are compared."""
+    measurement = found.source_measurement
+    return schema.Result(
+        target=schema.SOURCE_TARGET,
+        backend="",
+        plugin="",
+        status="ok" if found.source_error is None else "failed",
+        error=error_record(found.source_error),
+        artifact=schema.ArtifactRecord(
+            path=found.reference.path,
+            size_bytes=sum(file.bytes for file in found.shipped.files),
+            gzip_bytes=found.shipped.gzip_bytes,
+            files=found.shipped.files,
+            metadata=dict(measurement.facts) if measurement else {},
+        ),
+        latency=latency_record(measurement),
+        memory=memory_record(measurement),
+    )

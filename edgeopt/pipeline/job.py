@@ -1,0 +1,202 @@
+"""The steps of one run over all its targets."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgeopt import artifact
+from edgeopt.errors import DegenerateError, EdgeoptError, StoppedError
+from edgeopt.measure import fidelity, size
+from edgeopt.measure.facts import summarise_health
+from edgeopt.measure.session import Measurement
+from edgeopt.pipeline.evaluating import Evaluation, evaluate
+from edgeopt.pipeline.findings import make_run
+from edgeopt.pipeline.plan import Plan
+from edgeopt.pipeline.timing import make_session, spreads
+from edgeopt.report.schema import SOURCE_TARGET
+from edgeopt.source import runner as source_runner
+
+if TYPE_CHECKING:
+    from edgeopt.devices.base import Device
+    from edgeopt.measure.facts import Health
+    from edgeopt.measure.session import Session
+    from edgeopt.pipeline.entries import Entry
+    from edgeopt.pipeline.exporting import Exported, Workers
+    from edgeopt.pipeline.findings import Findings
+    from edgeopt.pipeline.request import ExportSettings, Progress
+    from edgeopt.pipeline.workspace import Workspace
+    from edgeopt.report.schema import Run
+
+ANSWERING = "answering the evaluation feeds"
+
+
+@dataclass(slots=True)
+class Job:
+    """Exports, checks and times what a run was asked for; what comes of it goes into `found`."""
+
+    settings: ExportSettings
+    progress: Progress
+    workspace: Workspace
+    device: Device
+    found: Findings
+    _source: Future[Evaluation] = field(default_factory=Future)
+    _saving: threading.Lock = field(default_factory=threading.Lock)
+
+    def export(self, workers: Workers) -> None:
+        """Export every target, let every artifact answer the evaluation feeds, and move what is sound into place."""
+        plans = [entry.plan for entry in self.found.entries.values() if isinstance(entry.plan, Plan)]
+        if not plans:
+            return
+        with ThreadPoolExecutor(1) as evaluations:
+            self._source = evaluations.submit(self._evaluate_source)
+            checks: list[Future[None]] = []
+
+            def check(exported: Exported) -> None:
+                checks.append(evaluations.submit(self._check, exported))
+
+            try:
+                outcomes = workers.export(plans, self.found.feeds.calibration, check)
+                for future in checks:
+                    future.result()
+            except BaseException:
+                # A Ctrl-C: end what runs on the device, so that the thread which waits for it ends too.
+                self.device.close()
+                evaluations.shutdown(wait=True, cancel_futures=True)
+                raise
+        for name, outcome in outcomes.items():
+            if isinstance(outcome, EdgeoptError):
+                self.found.entries[name].error = outcome
+
+    def measure(self) -> None:
+        """Time the source model and every artifact that has answered."""
+        entries = [entry for entry in self.found.entries.values() if entry.has_answered]
+        if not entries or self.found.source_error is not None:
+            return
+        session = make_session(
+            self.found.opened.saved_model,
+            [entry for entry in entries if entry.untimed is None],
+            self.found.feeds.evaluation,
+            device=self.device,
+            workspace=self.workspace,
+            settings=self.settings,
+            progress=self.progress,
+        )
+        before = self.device.health()
+        try:
+            session.run()
+        finally:
+            self._take(session, before)
+
+    def save(self) -> Run:
+        """Write what is known into `run.json` and return it."""
+        run = make_run(self.found)
+        temporary = self.workspace.scratch / "run.json"
+        temporary.write_text(run.to_json() + "\n", "utf-8")
+        temporary.replace(self.workspace.folder / "run.json")
+        return run
+
+    def stop(self) -> None:
+        """Mark what is not done as stopped by the user."""
+        for entry in self.found.entries.values():
+            if entry.error is None and not entry.is_done:
+                entry.error = StoppedError("stopped before it was done")
+
+    def _take(self, session: Session, before: Health) -> None:
+        """Keep what a session has found."""
+        outcomes = session.outcomes()
+        self.found.health = summarise_health(before, self.device.health(), spreads(outcomes))
+        source = outcomes.pop(SOURCE_TARGET, None)
+        if isinstance(source, Measurement):
+            self.found.source_measurement = source
+        else:
+            self.found.source_error = source
+        for name, outcome in outcomes.items():
+            entry = self.found.entries[name]
+            if isinstance(outcome, Measurement):
+                entry.measurement = outcome
+            elif entry.error is None:
+                entry.error = outcome
+
+    def _evaluate_source(self) -> Evaluation:
+        """Return what the source model answers to the evaluation feeds."""
+        self.progress.stage(SOURCE_TARGET, ANSWERING)
+        runner = Path(source_runner.__file__)
+        try:
+            evaluation = self._evaluate(SOURCE_TARGET, runner, self.found.opened.saved_model)
+        except EdgeoptError as error:
+            self.found.source_error = error
+            self.progress.done(SOURCE_TARGET, f"failed: {error.message}")
+            raise
+        self.progress.done(SOURCE_TARGET, "answered")
+        return evaluation
+
+    def _evaluate(self, name: str, runner: Path, main: Path) -> Evaluation:
+        return evaluate(
+            name,
+            runner,
+            main,
+            self.found.feeds.evaluation,
+            device=self.device,
+            workspace=self.workspace,
+            settings=self.settings,
+        )
+
+    def _check(self, exported: Exported) -> None:
+        """Let one artifact answer, compare it with the source, and move it into place if it is sound."""
+        entry = self.found.entries[exported.plan.target.name]
+        self.progress.stage(entry.name, ANSWERING)
+        try:
+            entry.exported, entry.folder = exported, exported.folder
+            entry.gzip_bytes = size.gzip_bytes(exported.folder)
+            self._compare(entry, exported)
+            self._publish(entry, exported)
+        except EdgeoptError as error:
+            entry.error = error
+            self.progress.done(entry.name, f"failed: {error.message}")
+        else:
+            self.progress.done(entry.name, "verified")
+
+    def _compare(self, entry: Entry, exported: Exported) -> None:
+        """Compare the answers of an artifact with those of the source model.
+
+        Raises:
+            DegenerateError: The answers are nonsense, and the user has not allowed that.
+        """
+        evaluation = self._evaluate(entry.name, Path(exported.plan.backend.runner), exported.main)
+        entry.untimed = evaluation.untimed
+        reference = self._source.result().outputs
+        entry.fidelity = fidelity.compare(evaluation.outputs, reference, self.found.feeds.read_labels())
+        entry.degenerate = fidelity.degenerate(evaluation.outputs, reference)
+        if entry.degenerate and not self.settings.allow_degenerate:
+            raise DegenerateError(entry.degenerate, hint="let it through with --allow-degenerate")
+
+    def _publish(self, entry: Entry, exported: Exported) -> None:
+        """Write the manifest and move the artifact into place."""
+        final = self.workspace.folder / entry.name
+        artifact.write_manifest(exported.folder, self._manifest(exported), exported.files)
+        artifact.publish(exported.folder, final)
+        entry.folder, entry.published = final, True
+
+    def _manifest(self, exported: Exported) -> dict[str, Any]:
+        """Return what the artifact is, what it was made from, and how."""
+        plan, found = exported.plan, self.found
+        calibration = {"source": found.feeds.source, "sha256": found.feeds.sha256, "seed": found.feeds.seed}
+        return {
+            "edgeopt": artifact.edgeopt_version(),
+            "made": found.started,
+            "target": plan.target.name,
+            "backend": plan.backend.name,
+            "plugin": plan.plugin,
+            "options": plan.options,
+            "main": exported.main.relative_to(exported.folder).as_posix(),
+            "model": {"name": found.opened.name, "format": found.opened.format, "sha256": found.shipped.sha256},
+            "inputs": [asdict(spec) for spec in found.opened.inputs],
+            "outputs": [asdict(spec) for spec in found.opened.outputs],
+            "calibration": calibration | {"feeds": exported.calibration_feeds} if exported.calibration_feeds else None,
+            "metadata": dict(exported.metadata),
+            "warnings": list(exported.warnings),
+        }

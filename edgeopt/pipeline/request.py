@@ -1,0 +1,79 @@
+"""What one run is asked to do, and how it tells what it is doing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class ExportSettings:
+    """Everything that a user can ask of one run; the defaults are those of the command line."""
+
+    model: Any = None
+    """A path, `keras:NAME`, a Keras model in memory, or None: what `edgeopt.toml` names, else the embedded demo."""
+    targets: tuple[str, ...] = ()
+    """Names of targets, also several in one text with commas; `all` stands for every target."""
+    out: Path = Path("dist")
+    data: Path | None = None
+    """A `.npz` of feeds; None is seeded noise."""
+    device: str | None = None
+    """Where to run what was exported; None is what the targets name, else `local`."""
+    settings: tuple[str, ...] = ()
+    """Texts `key=value` or `target.key=value` for the options of the backends."""
+    jobs: int | None = None
+    """How many exports run at once; None is what cores and memory allow."""
+    timeout_s: float = 900.0
+    """How long one export, or one answer of a running artifact, may take."""
+    memory_limit_bytes: int | None = None
+    """How much memory one child process may use; None is no limit."""
+    seconds: float = 2.0
+    """How long each artifact is measured, at least."""
+    min_iterations: int = 100
+    """How often each artifact is run, at least."""
+    threads: int = 1
+    batch: int = 1
+    input_shapes: tuple[str, ...] = ()
+    """Texts `96,96,3` or `NAME=96,96,3`, without the batch."""
+    input_ranges: tuple[str, ...] = ()
+    """Texts `0,255` or `NAME=0,255`: what noise is drawn from."""
+    signature: str | None = None
+    weights: str | None = None
+    custom_modules: tuple[str, ...] = ()
+    trusted: bool = False
+    """Whether code that is stored in the model file may run."""
+    allow_degenerate: bool = False
+    """Whether outputs that are constant, all zero or NaN are let through."""
+    seed: int = 0
+    command: tuple[str, ...] = ()
+    """How the run was asked for, as it is written into the run."""
+
+
+class Progress(Protocol):
+    """Is told what is going on; `key` is a target or another part of the run. May be called from several threads."""
+
+    def stage(self, key: str, text: str) -> None:
+        """`key` is now busy with `text`."""
+        ...
+
+    def done(self, key: str, text: str) -> None:
+        """`key` has ended, with `text` as the outcome."""
+        ...
+
+    def say(self, text: str) -> None:
+        """Tell something that belongs to the whole run."""
+        ...
+
+
+class Silence:
+    """Progress that nobody watches."""
+
+    def stage(self, key: str, text: str) -> None:
+        """Say nothing."""
+
+    def done(self, key: str, text: str) -> None:
+        """Say nothing."""
+
+    def say(self, text: str) -> None:
+        """Say nothing."""

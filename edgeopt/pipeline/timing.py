@@ -1,0 +1,67 @@
+"""Times the source model and every artifact side by side, in processes of their own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgeopt.measure import harness
+from edgeopt.measure.session import Measurement, Session, Settings, Subject
+from edgeopt.measure.stats import round_spread
+from edgeopt.report.schema import SOURCE_TARGET
+from edgeopt.source import runner as source_runner
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from edgeopt.devices.base import Device
+    from edgeopt.errors import DeviceError
+    from edgeopt.pipeline.entries import Entry
+    from edgeopt.pipeline.request import ExportSettings, Progress
+    from edgeopt.pipeline.workspace import Workspace
+
+
+def make_session(  # noqa: PLR0913 - each is a part of its own
+    saved_model: Path,
+    entries: Iterable[Entry],
+    feeds: Path,
+    *,
+    device: Device,
+    workspace: Workspace,
+    settings: ExportSettings,
+    progress: Progress,
+) -> Session:
+    """Return a session that measures the source model and every entry."""
+
+    def subject(name: str, runner: Path, main: Path) -> Subject:
+        return Subject(
+            name=name,
+            launch=lambda: device.open(
+                Path(harness.__file__),
+                log=workspace.log(name),
+                threads=settings.threads,
+                memory_limit_bytes=settings.memory_limit_bytes,
+            ),
+            runner=device.push(runner),
+            artifact=device.push(main),
+            feeds=device.push(feeds),
+        )
+
+    subjects = [subject(SOURCE_TARGET, Path(source_runner.__file__), saved_model)]
+    for entry in entries:
+        if entry.exported is not None and entry.folder is not None:
+            main = entry.folder / entry.exported.main.relative_to(entry.exported.folder)
+            subjects.append(subject(entry.name, Path(entry.exported.plan.backend.runner), main))
+    wanted = Settings(
+        seconds=settings.seconds,
+        min_iterations=settings.min_iterations,
+        threads=settings.threads,
+        seed=settings.seed,
+        timeout_s=settings.timeout_s,
+    )
+    return Session(subjects, wanted, progress.stage)
+
+
+def spreads(found: dict[str, Measurement | DeviceError]) -> dict[str, float]:
+    """Return how far the rounds of each measurement lay apart, relative to its median."""
+    return {name: round_spread(m) for name, m in found.items() if isinstance(m, Measurement) and m.launches}

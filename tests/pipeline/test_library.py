@@ -1,0 +1,53 @@
+"""`edgeopt.export`: how its arguments become the settings of a run."""
+
+from pathlib import Path
+
+import pytest
+
+import edgeopt
+from edgeopt.errors import ExitCode
+from edgeopt.pipeline.request import ExportSettings, Silence
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """The settings and the progress that a run would have."""
+    seen = []
+
+    def run_export(settings, progress):
+        seen.append((settings, progress))
+        return "the run", ExitCode.EXPORT_FAILED
+
+    monkeypatch.setattr("edgeopt.pipeline.export.run_export", run_export)
+    return seen
+
+
+def test_a_failed_target_is_no_exception(asked):
+    assert edgeopt.export("model.keras", "tflite-int8") == "the run"
+
+
+def test_paths_lists_and_texts(asked):
+    edgeopt.export(Path("m.keras"), ["a", "b"], data="d.npz", out="o", threads=4, settings=["x=1"])
+    ((settings, progress),) = asked
+    assert settings == ExportSettings(
+        model="m.keras",
+        targets=("a", "b"),
+        data=Path("d.npz"),
+        out=Path("o"),
+        threads=4,
+        settings=("x=1",),
+        command=("edgeopt.export", "a", "b"),
+    )
+    assert isinstance(progress, Silence)
+
+
+def test_a_model_in_memory_is_handed_on(asked):
+    model, progress = object(), Silence()
+    edgeopt.export(model, "a", progress=progress)
+    assert asked[0][0].model is model
+    assert asked[0][1] is progress
+
+
+def test_a_misspelt_setting():
+    with pytest.raises(TypeError, match="thread"):
+        edgeopt.export("m.keras", "a", thread=4)
