@@ -99,10 +99,12 @@ def by_edgeopt(model: Path, feeds: Path, targets: tuple[str, ...]) -> float:
 def prepare(model: Path, folder: Path) -> Path:
     """Write the calibration feeds that both sides use."""
     reference = resolve_source(str(model))
-    with Workspace.create(folder, reference.name) as workspace:
-        with closing(Workers(reference, workspace, ExportSettings(), Silence())) as workers:
-            opened = workers.open_model()
-    return noise_feeds(opened.inputs, opened.ranges, 1, folder).calibration
+    with (
+        Workspace.create(folder, reference.name) as workspace,
+        closing(Workers(reference, workspace, ExportSettings(), Silence())) as workers,
+    ):
+        opened = workers.open_model()
+    return noise_feeds(opened.inputs, opened.ranges, folder).calibration
 
 
 def main() -> None:

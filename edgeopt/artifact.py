@@ -7,13 +7,13 @@ import json
 import shutil
 from dataclasses import dataclass
 from importlib import metadata
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeopt.errors import BadInputError, ExportError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from pathlib import Path
 
 MANIFEST = "edgeopt.json"
 

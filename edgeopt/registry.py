@@ -40,6 +40,14 @@ class RegisteredBackend:
         """Distribution and version in one text, as a run records them."""
         return f"{self.distribution} {self.version}"
 
+    def why_not(self) -> str | None:
+        """Return why the backend cannot work here, or None; an exception in its own check is a reason too."""
+        try:
+            reason = self.backend.unavailable()
+        except Exception as error:  # noqa: BLE001 - a stranger's check may raise anything
+            return f"its check failed: {type(error).__name__}: {error}"
+        return None if reason is None else str(reason)
+
 
 @dataclass(frozen=True, slots=True)
 class BrokenPlugin:

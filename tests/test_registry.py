@@ -6,9 +6,9 @@ import sys
 
 import pytest
 
-from tests.conftest import install
 from edgeopt.errors import PluginError, UsageError
 from edgeopt.registry import BrokenPlugin, Registry, find_backends
+from tests.conftest import install
 
 GOOD = """
     from pathlib import Path

@@ -1,0 +1,1 @@
+"""The order of things: plan, export, evaluate, time, and the document that comes of it."""

@@ -6,8 +6,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from edgeopt.measure import stats
-from edgeopt.measure.session import Measurement
-from edgeopt.pipeline.plan import Plan
 from edgeopt.report import schema
 
 if TYPE_CHECKING:
@@ -16,8 +14,9 @@ if TYPE_CHECKING:
 
     from edgeopt.errors import EdgeoptError
     from edgeopt.measure.fidelity import Fidelity
+    from edgeopt.measure.session import Measurement
     from edgeopt.pipeline.exporting import Exported
-    from edgeopt.pipeline.plan import Refusal
+    from edgeopt.pipeline.plan import Plan, Refusal
 
 
 @dataclass(slots=True)
@@ -169,6 +168,9 @@ def _with_budget(result: schema.Result, budget: Mapping[str, float]) -> schema.R
     lines = []
     for name, limit in budget.items():
         value = values[name]
-        met = None if value is None else (value <= limit if name.startswith("max_") else value >= limit)
+        if name == "min_sqnr_db" and result.fidelity and result.fidelity.is_exact:
+            met: bool | None = True  # no error at all: the ratio is infinite, which no document can hold
+        else:
+            met = None if value is None else (value <= limit if name.startswith("max_") else value >= limit)
         lines.append(schema.BudgetLine(name, float(limit), value, met))
     return replace(result, budget=tuple(lines))

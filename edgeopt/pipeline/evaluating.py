@@ -46,8 +46,9 @@ def evaluate(  # noqa: PLR0913 - each is a fact of its own
     """
     out = workspace.scratch / "outputs" / name
     log = workspace.log(name)
-    limits = {"threads": settings.threads, "memory_limit_bytes": settings.memory_limit_bytes}
-    with device.open(Path(harness.__file__), log=log, **limits) as channel:
+    with device.open(
+        Path(harness.__file__), log=log, threads=settings.threads, memory_limit_bytes=settings.memory_limit_bytes
+    ) as channel:
         loading = {
             "op": "load",
             "runner": device.push(runner),

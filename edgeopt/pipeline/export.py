@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from datetime import datetime, timezone
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from edgeopt.data import demo_feeds, load_feeds, noise_feeds
 from edgeopt.devices import open_device
-from edgeopt.errors import UsageError
+from edgeopt.errors import BadInputError, UsageError
 from edgeopt.pipeline.entries import Entry
 from edgeopt.pipeline.exporting import Workers
 from edgeopt.pipeline.findings import Findings, ShippedModel, exit_code
 from edgeopt.pipeline.job import Job
 from edgeopt.pipeline.plan import make_plan
 from edgeopt.pipeline.workspace import Workspace
+from edgeopt.source.project import read_project
 from edgeopt.source.reference import DEMO, resolve_source
 from edgeopt.targets import choose, find_targets
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
 
     from edgeopt.data import FeedSet
     from edgeopt.errors import ExitCode
@@ -42,12 +46,10 @@ def run_export(settings: ExportSettings, progress: Progress) -> tuple[Run, ExitC
         BadInputError: The model, the data or a target file cannot be used, or the output folder not be written to.
     """
     started = datetime.now(timezone.utc).astimezone().isoformat(timespec="seconds")
-    reference = _resolve(settings)
-    if not settings.targets:
-        raise UsageError("no target was named", hint="for instance --target tflite-int8; edgeopt targets lists all")
-    targets = choose(settings.targets, find_targets())
+    targets = choose(_target_names(settings), find_targets())
     plans = make_plan(targets, settings.settings)
     with ExitStack() as stack:
+        reference = _resolve(settings, stack)
         device = stack.enter_context(closing(open_device(_device_uri(settings, targets))))
         workspace = stack.enter_context(Workspace.create(settings.out, reference.name))
         workers = stack.enter_context(closing(Workers(reference, workspace, settings, progress)))
@@ -78,9 +80,37 @@ def run_export(settings: ExportSettings, progress: Progress) -> tuple[Run, ExitC
         return run, exit_code(run)
 
 
-def _resolve(settings: ExportSettings) -> SourceReference:
+def _target_names(settings: ExportSettings) -> tuple[str, ...]:
+    """Return the targets that were asked for, else those that the project in the current folder names.
+
+    Raises:
+        UsageError: Nobody names one.
+    """
+    names = settings.targets or read_project(Path.cwd()).targets
+    if not names:
+        raise UsageError("no target was named", hint="for instance --target tflite-int8; edgeopt targets lists all")
+    return names
+
+
+def _resolve(settings: ExportSettings, stack: ExitStack) -> SourceReference:
+    """Return which model is meant; one in memory is saved into a folder that goes with `stack`."""
+    if settings.model is None or isinstance(settings.model, str):
+        return _resolve_path(settings, settings.model)
+    folder = Path(stack.enter_context(TemporaryDirectory(prefix="edgeopt-model-")))
+    file = folder / f"{re.sub(r'[^A-Za-z0-9_.-]+', '_', str(getattr(settings.model, 'name', 'model')))}.keras"
+    try:
+        settings.model.save(file)
+    except (AttributeError, ValueError, OSError) as error:
+        raise BadInputError(
+            f"the model is a {type(settings.model).__name__} that cannot be saved as .keras: {error}",
+            hint="give a path, keras:NAME or a Keras 3 model",
+        ) from error
+    return replace(_resolve_path(settings, str(file)), chosen_by="the program")
+
+
+def _resolve_path(settings: ExportSettings, model: str | None) -> SourceReference:
     return resolve_source(
-        settings.model,
+        model,
         weights=settings.weights,
         input_shapes=settings.input_shapes,
         input_ranges=settings.input_ranges,

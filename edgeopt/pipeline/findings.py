@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeopt.artifact import edgeopt_version
@@ -14,6 +13,7 @@ from edgeopt.report import schema
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from edgeopt.contract import TensorSpec
     from edgeopt.data import FeedSet
@@ -69,9 +69,14 @@ def make_run(found: Findings) -> schema.Run:
         model=_model_record(found),
         data=schema.DataRecord(
             schema.CalibrationRecord(
-                found.feeds.source, found.feeds.calibration_count, found.feeds.sha256, found.feeds.seed
+                found.feeds.source,
+                found.feeds.calibration_count * found.feeds.batch,
+                found.feeds.sha256,
+                found.feeds.seed,
             ),
-            schema.EvaluationRecord(found.feeds.source, found.feeds.evaluation_count, found.feeds.labelled),
+            schema.EvaluationRecord(
+                found.feeds.source, found.feeds.evaluation_count * found.feeds.batch, found.feeds.labelled
+            ),
         ),
         device=schema.DeviceRecord(**asdict(found.facts), health=found.health),
         results=(source, *rows),

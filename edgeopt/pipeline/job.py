@@ -108,6 +108,8 @@ class Job:
     def _take(self, session: Session, before: Health) -> None:
         """Keep what a session has found."""
         outcomes = session.outcomes()
+        for name, outcome in outcomes.items():
+            self.progress.done(name, "measured" if isinstance(outcome, Measurement) else f"failed: {outcome.message}")
         self.found.health = summarise_health(before, self.device.health(), spreads(outcomes))
         source = outcomes.pop(SOURCE_TARGET, None)
         if isinstance(source, Measurement):

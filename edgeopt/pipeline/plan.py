@@ -85,7 +85,7 @@ def _plan(target: Target, wanted: list[tuple[str | None, str, str]]) -> Plan | R
     except EdgeoptError as error:
         return Refusal(target, "", error)
     backend = registered.backend
-    reason = _unavailable(backend)
+    reason = registered.why_not()
     if reason is not None:
         return Refusal(target, registered.plugin, UnavailableError(reason, hint="see edgeopt backends"))
     try:
@@ -96,12 +96,3 @@ def _plan(target: Target, wanted: list[tuple[str | None, str, str]]) -> Plan | R
     chosen = {key: value for name, key, value in wanted if name == target.name or (name is None and key in keys)}
     fill(backend.Options, chosen, origin="--set")
     return Plan(target, backend, registered.plugin, {**target.options, **chosen})
-
-
-def _unavailable(backend: type[Backend]) -> str | None:
-    """Return why the backend cannot work here; an exception in its check is a reason too."""
-    try:
-        reason = backend.unavailable()
-    except Exception as error:  # noqa: BLE001 - a stranger's check may raise anything
-        return f"its check failed: {type(error).__name__}: {error}"
-    return None if reason is None else str(reason)

@@ -14,6 +14,8 @@ from edgeopt.errors import BadInputError
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from typing_extensions import Self
+
 SCRATCH_PREFIX = ".edgeopt-work-"
 
 
@@ -56,7 +58,7 @@ class Workspace:
         staged.mkdir()
         return staged
 
-    def __enter__(self) -> Workspace:  # noqa: D105
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

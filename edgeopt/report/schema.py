@@ -38,13 +38,13 @@ class ModelRecord:
     outputs: tuple[Tensor, ...]
     path: str = ""
     chosen_by: str = ""
-    """Why this model: `argument`, `edgeopt.toml`, `pyproject.toml`, `embedded demo` or `in memory`."""
+    """Who named it: `the command line`, a project file, `the embedded demo`, or `the program` for one in memory."""
     warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class CalibrationRecord:
-    """The feeds that backends calibrated on; `source` is a path, `demo` or `noise`."""
+    """The samples that backends calibrated on; `source` is a path, `demo` or `noise`."""
 
     source: str
     count: int
@@ -54,7 +54,7 @@ class CalibrationRecord:
 
 @dataclass(frozen=True, slots=True)
 class EvaluationRecord:
-    """The feeds that fidelity was measured on; never shown to a backend."""
+    """The samples that fidelity was measured on; never shown to a backend."""
 
     source: str
     count: int
@@ -112,6 +112,8 @@ class ArtifactRecord:
     gzip_bytes: int
     files: tuple[FileRecord, ...]
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    calibration_feeds: int = 0
+    """How many calibration feeds shaped the numbers inside."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,12 +150,19 @@ class Fidelity:
     """How near the outputs are to those of the source model, over all evaluation feeds."""
 
     feeds: int
+    """How many samples were compared."""
     top1_agreement: float | None
     sqnr_db: float | None
     cosine: float | None
-    max_abs: float
+    max_abs: float | None
+    """None, as JSON has no infinity, where an output is not finite and the source's is."""
     accuracy: float | None
     source_accuracy: float | None
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether every output is the same, bit for bit, as the source model's."""
+        return self.max_abs == 0 and self.sqnr_db is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,9 +202,11 @@ class Result:
     versus_source: Comparison | None = None
     budget: tuple[BudgetLine, ...] = ()
     warnings: tuple[str, ...] = ()
+    untimed: str = ""
+    """Why a row that is `ok` has no latency, for instance `no GPU on this device`."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Run:
     """Everything that one command found out; the first result is the source model itself."""
 
@@ -207,6 +218,8 @@ class Run:
     device: DeviceRecord
     results: tuple[Result, ...]
     schema: int = 1
+    folder: str = ""
+    """Where the artifacts, the logs and `run.json` are."""
 
     def to_json(self, *, indent: int | None = 1) -> str:
         """Return the document as strict JSON: no NaN, no Infinity."""
@@ -230,6 +243,29 @@ class Run:
     def source(self) -> Result:
         """The row of the source model."""
         return self.results[0]
+
+    def table(self, width: int | None = None) -> str:
+        """Return the run as text: the table, the answer in a sentence, and what to know about it.
+
+        Args:
+            width: Columns to fill; by default those of the terminal, or 80 where there is none.
+        """
+        from edgeopt.report.table import as_text
+
+        return as_text(self, width)
+
+    def _repr_html_(self) -> str:
+        """Return the run as a notebook shows it."""
+        from edgeopt.report.notebook import as_html
+
+        return as_html(self)
+
+    def __str__(self) -> str:
+        return self.table()
+
+    def __repr__(self) -> str:
+        # The generated one would print every sample of every artifact.
+        return f"<Run of {self.model.name!r}: {', '.join(f'{r.target} {r.status}' for r in self.results)}>"
 
 
 def _plain(value: Any) -> Any:

@@ -1,0 +1,20 @@
+"""Exports SavedModels that are made for inference on a GPU."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from edgeopt.api import hookimpl
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from edgeopt.api import Backend
+
+
+@hookimpl
+def edgeopt_backends() -> Iterable[type[Backend]]:
+    """Return the one backend of this plugin."""
+    from edgeopt_tf_gpu.backend import TfGpu
+
+    return [TfGpu]

@@ -1,0 +1,17 @@
+"""The command line: each command parses, calls one function of the library, and prints what it returned."""
+
+from __future__ import annotations
+
+
+def main() -> None:
+    """Run the command `edgeopt`."""
+    import signal
+
+    # A polite end from a service manager or a closed terminal is cleaned up after like a Ctrl-C.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
+    try:
+        from edgeopt.cli.app import app
+    except KeyboardInterrupt:  # a very quick Ctrl-C; later ones are told by `failures`
+        raise SystemExit(130) from None
+    app(prog_name="edgeopt")

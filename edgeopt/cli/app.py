@@ -1,0 +1,45 @@
+"""The command `edgeopt`: its commands and the options that all of them share."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from edgeopt.cli import backends, doctor, export, targets, verify
+from edgeopt.cli.group import DEBUG, Command, Commands
+
+app = typer.Typer(
+    name="edgeopt",
+    cls=Commands,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # rich help takes twice as long to appear, and its frames leave less room for the words
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Start with: edgeopt export --target tflite-int8",
+)
+app.command("export", cls=Command, epilog=export.EXAMPLES)(export.export)
+app.command("backends", cls=Command)(backends.backends)
+app.command("doctor", cls=Command)(doctor.doctor)
+app.command("verify", cls=Command)(verify.verify)
+app.add_typer(targets.app, name="targets")
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from edgeopt import __version__
+
+        typer.echo(f"edgeopt {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def edgeopt(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option(DEBUG, help="Show where an error came from; works behind any command too.")
+    ] = False,
+) -> None:
+    """Export one TensorFlow/Keras model for many devices, run every file, see which one to ship."""

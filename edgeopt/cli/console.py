@@ -1,0 +1,73 @@
+"""The two places to print to: results on standard output, everything else on standard error."""
+
+from __future__ import annotations
+
+import sys
+from functools import cache
+from io import TextIOWrapper
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgeopt.errors import BadInputError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+@cache
+def results() -> Console:
+    """Return the console for results."""
+    return _console(stderr=False)
+
+
+@cache
+def messages() -> Console:
+    """Return the console for progress, warnings and errors."""
+    return _console(stderr=True)
+
+
+def check_json(file: str | None) -> None:
+    """Check before the work that `--json` names a place that can be written to.
+
+    Raises:
+        BadInputError: It does not.
+    """
+    if file not in (None, "-") and not Path(file).parent.is_dir():
+        raise BadInputError(f"--json {file}: there is no folder {Path(file).parent}", hint="make it first")
+
+
+def deliver(document: str, file: str | None, *views: Any, beside: bool = False) -> None:
+    """Print the views and write the JSON document where `--json` says.
+
+    Args:
+        document: JSON.
+        file: A path, `-` for standard output, which then holds nothing else, or None.
+        views: What rich can print.
+        beside: With `-`, the views are shown on standard error instead of nowhere.
+
+    Raises:
+        BadInputError: The file cannot be written.
+    """
+    console = results() if file != "-" else messages() if beside else None
+    if console is not None:
+        for view in views:
+            console.print(view, crop=False)
+    if file == "-":
+        if isinstance(sys.stdout, TextIOWrapper):
+            sys.stdout.reconfigure(encoding="utf-8")  # JSON is UTF-8, whatever the terminal is
+        sys.stdout.write(document + "\n")
+        sys.stdout.flush()
+    elif file is not None:
+        try:
+            Path(file).write_text(document + "\n", "utf-8")
+        except OSError as error:
+            raise BadInputError(f"--json {file}: {error.strerror}") from error
+
+
+def _console(*, stderr: bool) -> Console:
+    from rich.console import Console
+
+    stream = sys.stderr if stderr else sys.stdout
+    if isinstance(stream, TextIOWrapper):
+        stream.reconfigure(errors="replace")  # a terminal that cannot show ± shows ?, instead of ending the program
+    return Console(stderr=stderr, highlight=False, markup=False, emoji=False)

@@ -1,0 +1,107 @@
+"""`edgeopt export`: makes artifacts, runs them and prints the table."""
+
+from __future__ import annotations
+
+import re
+import sys
+
+import typer
+
+from edgeopt.cli import options
+from edgeopt.errors import UsageError
+from edgeopt.pipeline.request import ExportSettings
+
+EXAMPLES = """\b
+Examples:
+  edgeopt export --target tflite-int8
+  edgeopt export model.keras -t tflite-int8,tflite-float32 --data feeds.npz
+  edgeopt export keras:MobileNetV2 --weights none --input-shape 96,96,3 -t all
+  edgeopt export saved_model/ -t tflite-int8 --set quantizer=converter
+"""
+DEFAULTS = ExportSettings()
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:([kmgt])(i?))?b?", re.IGNORECASE)
+_POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
+
+
+def export(  # noqa: PLR0913 - one parameter for each option
+    model: options.Model = None,
+    *,
+    target: options.Targets = None,
+    device: options.Device = DEFAULTS.device,
+    settings: options.Settings = None,
+    weights: options.Weights = DEFAULTS.weights,
+    input_shape: options.InputShapes = None,
+    batch: options.Batch = DEFAULTS.batch,
+    signature: options.Signature = DEFAULTS.signature,
+    custom_objects: options.CustomObjects = None,
+    trust_model: options.TrustModel = DEFAULTS.trusted,
+    data: options.Data = DEFAULTS.data,
+    input_range: options.InputRanges = None,
+    seed: options.Seed = DEFAULTS.seed,
+    seconds: options.Seconds = DEFAULTS.seconds,
+    min_iterations: options.MinIterations = DEFAULTS.min_iterations,
+    threads: options.Threads = DEFAULTS.threads,
+    allow_degenerate: options.AllowDegenerate = DEFAULTS.allow_degenerate,
+    jobs: options.Jobs = DEFAULTS.jobs,
+    timeout: options.Timeout = DEFAULTS.timeout_s,
+    memory_limit: options.MemoryLimit = None,
+    out: options.Out = DEFAULTS.out,
+    json: options.JsonOfRun = None,
+) -> None:
+    """Export a model, run every file, compare it with the model."""
+    _run(
+        ExportSettings(
+            model=model,
+            targets=tuple(target or ()),
+            out=out,
+            data=data,
+            device=device,
+            settings=tuple(settings or ()),
+            jobs=jobs,
+            timeout_s=timeout,
+            memory_limit_bytes=None if memory_limit is None else read_size(memory_limit),
+            seconds=seconds,
+            min_iterations=min_iterations,
+            threads=threads,
+            batch=batch,
+            input_shapes=tuple(input_shape or ()),
+            input_ranges=tuple(input_range or ()),
+            signature=signature,
+            weights=weights,
+            custom_modules=tuple(custom_objects or ()),
+            trusted=trust_model,
+            allow_degenerate=allow_degenerate,
+            seed=seed,
+            command=("edgeopt", *sys.argv[1:]),
+        ),
+        json,
+    )
+
+
+def read_size(text: str) -> int:
+    """Return the bytes that a text such as `4GB` or `512MiB` stands for.
+
+    Raises:
+        UsageError: It is no size.
+    """
+    match = _SIZE.fullmatch(text.strip())
+    if not match or not float(match[1]):
+        raise UsageError(f"--memory-limit {text!r} is no size", hint="write it as 4GB or 512MiB")
+    return int(float(match[1]) * (1024 if match[3] else 1000) ** _POWERS[(match[2] or "").lower()])
+
+
+def _run(settings: ExportSettings, json: str | None) -> None:
+    """Run it, print the table, and end with the exit code of what was found."""
+    from edgeopt.cli.console import check_json, deliver, messages
+    from edgeopt.cli.progress import watch
+    from edgeopt.pipeline.export import run_export
+    from edgeopt.report.table import render
+
+    check_json(json)
+    with watch(messages()) as progress:
+        run, code = run_export(settings, progress)
+    if messages().is_terminal:
+        messages().print()  # between what went on and what came out
+    deliver(run.to_json(), json, render(run), beside=True)
+    if code:
+        raise typer.Exit(code)

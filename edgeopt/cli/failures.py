@@ -1,0 +1,89 @@
+"""The one place that prints an error: what is wrong, where, and what to do next."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from edgeopt.errors import EdgeoptError, ExitCode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def guarded(action: Callable[[], Any], *, debug: bool) -> int:
+    """Run a command and return its exit code; whatever it raises is printed, with a traceback only for `debug`."""
+    try:
+        result = action()
+    except EdgeoptError as error:
+        _trace(debug)
+        return show_error(error)
+    except typer.TyperException as error:
+        return _show_misuse(error)
+    except (KeyboardInterrupt, typer.Abort):
+        result = ExitCode.INTERRUPTED
+    except Exception as error:  # noqa: BLE001 - a bug, whatever it is
+        _trace(debug)
+        return _show_bug(error, debug=debug)
+    code = result if isinstance(result, int) else ExitCode.OK
+    if code == ExitCode.INTERRUPTED:
+        _show("interrupted")
+    return code
+
+
+def show_error(error: EdgeoptError) -> int:
+    """Print an error with its hint and its log, and return its exit code."""
+    _show(error.message, hint=error.hint, log=error.log)
+    return error.exit_code
+
+
+def _show_misuse(error: typer.TyperException) -> int:
+    """Print what Typer found wrong on the command line, in the form of all other errors."""
+    context = getattr(error, "ctx", None)
+    near = getattr(error, "possibilities", None)
+    message = error.message if near is not None else error.format_message()
+    if type(error).__name__ == "NoArgsIsHelpError":
+        typer.echo(message, err=True)
+        return ExitCode.USAGE
+    first, _, rest = message.rstrip("?. ").partition(". Did you mean ")
+    hint = f"see {context.command_path} --help" if context is not None else "see edgeopt --help"
+    if near or rest:
+        hint = f"did you mean {' or '.join(sorted(near)) if near else rest.replace(', ', ' or ')}?"
+    _show(first[:1].lower() + first[1:], hint=hint.replace("'", ""))
+    return error.exit_code
+
+
+def _show_bug(error: Exception, *, debug: bool) -> int:
+    """Print that edgeopt itself went wrong."""
+    again = "" if debug else "run the same command with --debug, then "
+    hint = f"{again}report what it prints, together with the output of edgeopt doctor"
+    _show(f"a bug in edgeopt: {type(error).__name__}: {error}", hint=hint)
+    return ExitCode.BUG
+
+
+def _show(message: str, *, hint: str = "", log: str = "") -> None:
+    from edgeopt.cli.console import messages
+    from edgeopt.report.grid import wrapped
+    from edgeopt.report.notes import shown_path
+    from edgeopt.report.plain import plain
+
+    console = messages()
+    width = console.width if console.is_terminal else sys.maxsize  # in a log, one line is one message
+    lines = (
+        ("error", "bold red", plain(message)),
+        ("hint", "bold", plain(hint)),
+        ("log", "bold", log and shown_path(log)),
+    )
+    for word, style, text in lines:
+        for number, line in enumerate(wrapped(f"{word}: {text}", width) if text else ()):
+            if number == 0:
+                line.stylize(style, 0, len(word) + 1)
+            console.print(line, soft_wrap=True)
+
+
+def _trace(debug: bool) -> None:
+    if debug:
+        typer.echo(traceback.format_exc(), err=True, nl=False)

@@ -1,0 +1,216 @@
+"""The options of the commands: how each is written, and what its help says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, TypeAlias
+
+import typer
+
+MODEL, DATA, MEASURING, EXPORTING, OUTPUT = "The model", "The data", "Measuring", "Exporting", "Output"
+
+
+def complete_target(incomplete: str) -> list[str]:
+    """Return the names of targets that go on from `incomplete`, which may be a list with commas."""
+    from edgeopt.errors import EdgeoptError
+    from edgeopt.targets import find_targets
+
+    done, comma, last = incomplete.rpartition(",")
+    try:
+        names = find_targets()
+    except EdgeoptError:  # a broken target file: completion has no place to say so
+        return []
+    return [f"{done}{comma}{name}" for name in (*names, "all") if name.startswith(last)]
+
+
+_JSON_HELP = "Write everything as JSON; - is standard output, which then holds nothing else."
+Json: TypeAlias = Annotated[str | None, typer.Option("--json", metavar="FILE", help=_JSON_HELP)]
+JsonOfRun: TypeAlias = Annotated[
+    str | None, typer.Option("--json", metavar="FILE", rich_help_panel=OUTPUT, help=_JSON_HELP)
+]
+Model: TypeAlias = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="MODEL",
+        show_default=False,
+        help="A .keras or .h5 file, a SavedModel folder, or keras:NAME for a model of Keras Applications."
+        " Without it: what edgeopt.toml or pyproject.toml names here, else a small demo that comes with edgeopt.",
+    ),
+]
+Targets: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--target",
+        "-t",
+        metavar="NAME",
+        autocompletion=complete_target,
+        help="What to export for; may be repeated, or a list with commas; all is every target. See edgeopt targets.",
+    ),
+]
+Device: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--device",
+        metavar="NAME",
+        show_default="what the targets name, else local",
+        help="Where to run what was exported.",
+    ),
+]
+Settings: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Set an option of a backend: for all chosen targets that have it, or with TARGET.KEY=VALUE for one."
+        " See edgeopt backends.",
+    ),
+]
+Weights: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--weights", metavar="NAME", rich_help_panel=MODEL, help="For keras:NAME: imagenet, none or a file."),
+]
+InputShapes: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--input-shape",
+        metavar="SHAPE",
+        rich_help_panel=MODEL,
+        help="Shape of an input without the batch, where the model leaves it open: 96,96,3 or NAME=96,96,3.",
+    ),
+]
+Batch: TypeAlias = Annotated[
+    int,
+    typer.Option(
+        "--batch",
+        metavar="N",
+        min=1,
+        rich_help_panel=MODEL,
+        show_default=True,
+        help="The batch size of every artifact.",
+    ),
+]
+Signature: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--signature", metavar="NAME", rich_help_panel=MODEL, help="For a SavedModel that has several."),
+]
+CustomObjects: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--custom-objects",
+        metavar="MODULE",
+        rich_help_panel=MODEL,
+        help="A Python module that registers custom layers; imported before the model is loaded.",
+    ),
+]
+TrustModel: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--trust-model", rich_help_panel=MODEL, help="Run code that is stored in the model file (Lambda layers)."
+    ),
+]
+Data: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--data",
+        metavar="FILE",
+        rich_help_panel=DATA,
+        help="Real feeds: a .npz with arrays named like the inputs, and labels if there are some."
+        " Without it the feeds are noise, and the table says so.",
+    ),
+]
+InputRanges: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--input-range",
+        metavar="RANGE",
+        rich_help_panel=DATA,
+        help="What noise is drawn from: 0,255 or NAME=0,255.",
+    ),
+]
+Seed: TypeAlias = Annotated[
+    int,
+    typer.Option(
+        "--seed",
+        min=0,
+        metavar="N",
+        rich_help_panel=DATA,
+        show_default=True,
+        help="Of the noise, and of the split into calibration and evaluation.",
+    ),
+]
+Seconds: TypeAlias = Annotated[
+    float,
+    typer.Option(
+        "--seconds",
+        metavar="S",
+        min=0,
+        rich_help_panel=MEASURING,
+        show_default=True,
+        help="Measure each artifact for at least so long.",
+    ),
+]
+MinIterations: TypeAlias = Annotated[
+    int,
+    typer.Option(
+        "--min-iterations",
+        metavar="N",
+        min=1,
+        rich_help_panel=MEASURING,
+        show_default=True,
+        help="Run each artifact at least so often.",
+    ),
+]
+Threads: TypeAlias = Annotated[
+    int,
+    typer.Option(
+        "--threads",
+        metavar="N",
+        min=1,
+        rich_help_panel=MEASURING,
+        show_default=True,
+        help="Threads of every runtime alike.",
+    ),
+]
+AllowDegenerate: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--allow-degenerate", rich_help_panel=MEASURING, help="Let outputs pass that are constant, all zero or NaN."
+    ),
+]
+Jobs: TypeAlias = Annotated[
+    int | None,
+    typer.Option(
+        "--jobs",
+        metavar="N",
+        min=1,
+        rich_help_panel=EXPORTING,
+        show_default="what cores and memory allow",
+        help="How many exports run at once.",
+    ),
+]
+Timeout: TypeAlias = Annotated[
+    float,
+    typer.Option(
+        "--timeout",
+        metavar="S",
+        min=0,
+        rich_help_panel=EXPORTING,
+        show_default=True,
+        help="End an export, or an artifact that does not answer, after so many seconds.",
+    ),
+]
+MemoryLimit: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--memory-limit",
+        metavar="SIZE",
+        rich_help_panel=EXPORTING,
+        help="Memory that one child process may use: 4GB or 512MiB.",
+    ),
+]
+Out: TypeAlias = Annotated[
+    Path,
+    typer.Option(
+        "--out", metavar="DIR", rich_help_panel=OUTPUT, show_default=True, help="Write to DIR/<model>/<target>."
+    ),
+]

@@ -1,0 +1,78 @@
+"""`edgeopt targets`: which goals there are, and what each of them asks for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from edgeopt.cli.group import Command, Group
+from edgeopt.cli.options import Json, complete_target
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from edgeopt.targets import Target
+
+app = typer.Typer(cls=Group, invoke_without_command=True, rich_markup_mode=None)
+
+
+@app.callback()
+def targets(context: typer.Context, json: Json = None) -> None:
+    """List the targets, or show one of them."""
+    if context.invoked_subcommand is not None:
+        return
+    from edgeopt.cli.console import check_json, deliver
+    from edgeopt.cli.lists import Listing, Paragraph, to_json
+    from edgeopt.targets import find_targets
+
+    check_json(json)
+    found = find_targets()
+    listing = Listing(tuple((name, target.summary) for name, target in found.items()))
+    more = Paragraph("edgeopt targets show NAME tells more about one; a file targets/NAME.toml here adds one.")
+    deliver(to_json([_document(target) for target in found.values()]), json, listing, "", more)
+
+
+@app.command(cls=Command)
+def show(
+    name: Annotated[str, typer.Argument(metavar="NAME", autocompletion=complete_target, help="Name of a target.")],
+    json: Json = None,
+) -> None:
+    """Show one target: its backend, its options, its budget and its file."""
+    from edgeopt.cli.console import check_json, deliver
+    from edgeopt.cli.lists import Listing, to_json
+    from edgeopt.errors import UsageError, did_you_mean
+    from edgeopt.targets import find_targets
+
+    check_json(json)
+    found = find_targets()
+    if name not in found:
+        raise UsageError(f"no target is called {name!r}", hint=did_you_mean(name, found))
+    deliver(to_json(_document(found[name])), json, Listing(tuple(_facts(found[name]))))
+
+
+def _document(target: Target) -> dict[str, Any]:
+    """Return a target as it stands in the JSON document."""
+    return {
+        "name": target.name,
+        "summary": target.summary,
+        "backend": target.backend,
+        "options": dict(target.options),
+        "budget": dict(target.budget),
+        "device": target.device,
+        "path": str(target.path) if target.path else None,
+    }
+
+
+def _facts(target: Target) -> Iterator[tuple[str, str]]:
+    """Yield what there is to know of a target."""
+    yield "target", target.name
+    yield "summary", target.summary
+    yield "backend", target.backend
+    for kind, values in (("option", target.options), ("budget", target.budget)):
+        for key, value in values.items():
+            yield kind, f"{key} = {str(value).lower() if isinstance(value, bool) else value}"
+    if target.device:
+        yield "device", target.device
+    if target.path:
+        yield "file", str(target.path)

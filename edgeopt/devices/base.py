@@ -1,0 +1,69 @@
+"""What the host wants from a device; everything that runs artifacts keeps this."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from edgeopt.devices.channel import Channel
+    from edgeopt.measure.facts import Facts, Health
+
+
+class Device(Protocol):
+    """A place where artifacts run. Paths that `push` returns mean something on the device only."""
+
+    @property
+    def uri(self) -> str:
+        """The address: `local`, later `ssh://user@host` and `adb://serial`."""
+        ...
+
+    def facts(self) -> Facts:
+        """Return what the device is: machine, system, processor, memory, runtimes."""
+        ...
+
+    def health(self) -> Health:
+        """Return how the device is at this moment: load, temperature, governor."""
+        ...
+
+    def push(self, path: Path) -> str:
+        """Make a file or folder of the host readable on the device, and return its path there."""
+        ...
+
+    def open(self, script: Path, *, log: Path, threads: int = 1, memory_limit_bytes: int | None = None) -> Channel:
+        """Start a Python file of the host on the device and return the conversation with it.
+
+        Args:
+            script: The file; it speaks JSON lines on standard input and output.
+            log: Where, on the host, its standard error goes.
+            threads: How many threads every runtime may use.
+            memory_limit_bytes: Kill it when it holds more than this.
+
+        Raises:
+            DeviceError: It cannot be started.
+        """
+        ...
+
+    def pull(self, remote: str, path: Path) -> None:
+        """Copy a file or folder of the device to `path` on the host."""
+        ...
+
+    def close(self) -> None:
+        """End everything that was started on the device."""
+        ...
+
+
+def thread_environment(threads: int) -> Mapping[str, str]:
+    """Return the environment that gives every runtime the same number of threads and keeps TensorFlow quiet."""
+    count = str(threads)
+    return {
+        "OMP_NUM_THREADS": count,
+        "OPENBLAS_NUM_THREADS": count,
+        "MKL_NUM_THREADS": count,
+        "VECLIB_MAXIMUM_THREADS": count,
+        "TF_NUM_INTRAOP_THREADS": count,
+        "TF_NUM_INTEROP_THREADS": "1",
+        "TF_CPP_MIN_LOG_LEVEL": "1",
+    }

@@ -1,0 +1,284 @@
+"""A conversation with a child process: one JSON message a line in, one JSON answer a line out.
+
+The child leads a session of its own, so that ending it ends everything that it started, and a Ctrl-C at the terminal
+reaches only the host. A child must end itself when its standard input ends: then nothing is left when the host is
+killed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import selectors
+import signal
+import subprocess
+import threading
+import time
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from edgeopt.devices.proctree import tree_rss_bytes
+from edgeopt.errors import DeviceError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+LOG_TAIL_LINES = 20
+LOG_TAIL_BYTES = 8192
+WATCH_INTERVAL_S = 0.2
+POLL_S = 0.5
+EXIT_GRACE_S = 5.0
+READ_BYTES = 1 << 16
+_CONTROL = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|[^\S\n\t ]|[\x00-\x08\x0e-\x1f\x7f-\x9f]")
+
+
+class ChannelClosed(DeviceError):  # noqa: N818 - an event of the conversation's life, and DeviceError says the rest
+    """The process ended, or said something that is no answer; `reason` says how, `log_tail` holds its last lines."""
+
+    def __init__(self, reason: str, log_tail: str = "", log: str = "") -> None:
+        super().__init__(reason, hint=_last_words(log_tail), log=log)
+        self.reason = reason
+        self.log_tail = log_tail
+
+
+class ChannelTimeout(DeviceError):  # noqa: N818
+    """The process gave no answer in time and was killed; `log_tail` holds its last lines."""
+
+    def __init__(self, timeout_s: float, log_tail: str = "", log: str = "") -> None:
+        super().__init__(f"gave no answer within {timeout_s:g} s and was ended", hint=_last_words(log_tail), log=log)
+        self.timeout_s = timeout_s
+        self.log_tail = log_tail
+
+
+class Channel:
+    """A child process that answers JSON messages.
+
+    One thread asks at a time; `close` may be called from any thread and makes a waiting `ask` raise `ChannelClosed`.
+
+    Args:
+        argv: The command; no shell is used.
+        log: Where the standard error of the process goes; it is appended to.
+        env: The whole environment; the host's own when None.
+        memory_limit_bytes: Kill the process when it and its children hold more than this; None for no limit.
+        cwd: Where the process starts; the host's own folder when None.
+
+    Raises:
+        DeviceError: The program cannot be started.
+    """
+
+    _chunk_bytes: ClassVar[int] = READ_BYTES
+
+    def __init__(
+        self,
+        argv: Sequence[str],
+        *,
+        log: Path,
+        env: Mapping[str, str] | None = None,
+        memory_limit_bytes: int | None = None,
+        cwd: Path | None = None,
+    ) -> None:
+        self.log_path = log
+        """Where the last lines are read from; change it when the process moves its own output to another file."""
+        self._limit_bytes = memory_limit_bytes
+        self._ended_because = ""
+        self._closed = threading.Event()
+        self._asking = threading.Lock()
+        self._killing = threading.Lock()
+        self._killed = False
+        self._received = b""
+        self._process = _start(argv, log, env, cwd)
+        if memory_limit_bytes is not None:
+            threading.Thread(target=self._watch_memory, args=(memory_limit_bytes,), daemon=True).start()
+
+    @property
+    def pid(self) -> int:
+        """The number of the process, which is also the number of its group."""
+        return self._process.pid
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closed.is_set()
+
+    def ask(
+        self,
+        message: Mapping[str, Any],
+        timeout_s: float | None,
+        on_event: Callable[[dict[str, Any]], None] | None = None,
+    ) -> dict[str, Any]:
+        """Send a message and return its answer.
+
+        Args:
+            message: What is asked.
+            timeout_s: How long to wait for the answer before the process is killed; None waits for ever.
+            on_event: Is given each line with the key `event` that comes before the answer.
+
+        Raises:
+            ChannelClosed: The process ended, or what it said is no answer.
+            ChannelTimeout: No answer came in time; the process was killed.
+        """
+        with self._asking:
+            deadline = None if timeout_s is None else time.monotonic() + timeout_s
+            self._send(message)
+            while True:
+                line = self._read_line(deadline)
+                if line is None:
+                    self._kill()
+                    raise ChannelTimeout(timeout_s or 0.0, self._log_tail(), str(self.log_path))
+                answer = self._parse(line)
+                if "event" not in answer:
+                    return answer
+                if on_event is not None:
+                    on_event(answer)
+
+    def close(self) -> None:
+        """Kill the process with everything that it started, and free what the channel holds; may be called twice."""
+        self._closed.set()
+        self._kill()
+        with self._asking:
+            for stream in (self._process.stdin, self._process.stdout):
+                if stream is not None:
+                    with contextlib.suppress(OSError):
+                        stream.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _send(self, message: Mapping[str, Any]) -> None:
+        """Write one message; a broken pipe means that the process has ended."""
+        stdin = self._process.stdin
+        if self._closed.is_set() or stdin is None:
+            raise self._closed_error()
+        try:
+            stdin.write(json.dumps(message).encode() + b"\n")
+            stdin.flush()
+        except OSError:
+            raise self._closed_error() from None
+
+    def _read_line(self, deadline: float | None) -> bytes | None:
+        """Return the next line, or None when the deadline has passed."""
+        stdout = self._process.stdout
+        if stdout is None:  # pragma: no cover - it was asked for as a pipe
+            raise self._closed_error()
+        with selectors.DefaultSelector() as selector:
+            selector.register(stdout, selectors.EVENT_READ)
+            while b"\n" not in self._received:
+                left_s = POLL_S if deadline is None else min(POLL_S, deadline - time.monotonic())
+                if left_s <= 0:
+                    return None
+                if selector.select(left_s):
+                    chunk = os.read(stdout.fileno(), self._chunk_bytes)
+                    if not chunk:
+                        raise self._closed_error()
+                    self._received += chunk
+                elif self._process.poll() is not None:  # a grandchild may hold the pipe open after the child's end
+                    raise self._closed_error()
+        line, _, self._received = self._received.partition(b"\n")
+        return line
+
+    def _parse(self, line: bytes) -> dict[str, Any]:
+        """Return a line as an answer; anything but a JSON object ends the conversation."""
+        try:
+            answer = json.loads(line)
+        except ValueError:
+            answer = None
+        if isinstance(answer, dict):
+            return answer
+        self._ended_because = f"sent something that is no answer: {_printable(line.decode('utf-8', 'replace'))[:80]!r}"
+        raise self._closed_error()
+
+    def _closed_error(self) -> ChannelClosed:
+        """End the process and return the error that says how it ended."""
+        returncode = self._end()
+        if not self._ended_because:
+            self._ended_because = "was stopped" if self._closed.is_set() else describe_exit(returncode)
+        return ChannelClosed(self._ended_because, self._log_tail(), str(self.log_path))
+
+    def _end(self) -> int:
+        """Return the code that the process ended with by itself; kill it if it closed its output and lives on."""
+        if not self._ended_because and not self._closed.is_set():
+            try:
+                self._process.wait(EXIT_GRACE_S)
+            except subprocess.TimeoutExpired:
+                self._ended_because = "closed its output and was ended"
+        self._kill()
+        return self._process.returncode if self._process.returncode is not None else -signal.SIGKILL
+
+    def _kill(self) -> None:
+        """Kill the process group, once: afterwards its number may belong to somebody else."""
+        with self._killing:
+            if self._killed:
+                return
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            with contextlib.suppress(subprocess.TimeoutExpired):  # a process that hangs in a driver cannot be helped
+                self._process.wait(EXIT_GRACE_S)
+            self._killed = True
+
+    def _watch_memory(self, limit_bytes: int) -> None:
+        """Kill the process when it holds too much; runs in a thread until the process ends."""
+        while self._process.returncode is None and not self._closed.wait(WATCH_INTERVAL_S):
+            if tree_rss_bytes(self._process.pid) > limit_bytes:
+                self._ended_because = f"used more memory than the limit of {limit_bytes / 1e9:.1f} GB"
+                self._kill()
+
+    def _log_tail(self) -> str:
+        """Return the last lines of the log, without control characters."""
+        try:
+            with self.log_path.open("rb") as file:
+                file.seek(max(0, file.seek(0, os.SEEK_END) - LOG_TAIL_BYTES))
+                text = file.read().decode("utf-8", "replace")
+        except OSError:
+            return ""
+        return "\n".join(_printable(text).strip().splitlines()[-LOG_TAIL_LINES:])
+
+
+def describe_exit(returncode: int) -> str:
+    """Return how a process ended, in words: `was killed by SIGSEGV (Segmentation fault)`."""
+    if returncode >= 0:
+        return f"ended with exit code {returncode}"
+    try:
+        name = signal.Signals(-returncode).name
+    except ValueError:
+        return f"was killed by signal {-returncode}"
+    if returncode == -signal.SIGKILL:
+        return "was killed by SIGKILL, as the system does when memory runs out"
+    return f"was killed by {name} ({signal.strsignal(-returncode)})"
+
+
+def _start(argv: Sequence[str], log: Path, env: Mapping[str, str] | None, cwd: Path | None) -> subprocess.Popen[bytes]:
+    """Start the process in a session of its own, its standard error in the log."""
+    try:
+        with log.open("ab") as errors:
+            return subprocess.Popen(
+                list(argv),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                env=None if env is None else dict(env),
+                cwd=cwd,
+                start_new_session=True,
+            )
+    except OSError as error:
+        raise DeviceError(f"{argv[0]} cannot be started: {error.strerror}", log=str(log)) from error
+
+
+def _printable(text: str) -> str:
+    """Return text without escape sequences and control characters: it comes from a stranger's program."""
+    return _CONTROL.sub("", text)
+
+
+def _last_words(log_tail: str) -> str:
+    """Return a hint with the last line of a log."""
+    lines = log_tail.splitlines()
+    return f"its last words: {lines[-1][:200]}" if lines else ""

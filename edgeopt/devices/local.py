@@ -1,0 +1,65 @@
+"""This machine, as a device like any other: what is measured here runs in processes of its own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from typing import TYPE_CHECKING
+
+from edgeopt.devices.base import thread_environment
+from edgeopt.devices.channel import Channel
+from edgeopt.errors import DeviceError
+from edgeopt.measure.facts import Facts, Health, find_facts, find_health
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class LocalDevice:
+    """Runs scripts with the Python that runs edgeopt; nothing needs to be pushed or pulled."""
+
+    uri = "local"
+
+    def __init__(self) -> None:
+        self._channels: list[Channel] = []
+
+    def facts(self) -> Facts:
+        """Return what this machine is."""
+        return find_facts(self.uri)
+
+    def health(self) -> Health:
+        """Return how this machine is at this moment."""
+        return find_health()
+
+    def push(self, path: Path) -> str:
+        """Return the absolute path: the processes see the same files.
+
+        Raises:
+            DeviceError: There is nothing at `path`.
+        """
+        if not path.exists():
+            raise DeviceError(f"{path} does not exist")
+        return str(path.absolute())
+
+    def open(self, script: Path, *, log: Path, threads: int = 1, memory_limit_bytes: int | None = None) -> Channel:
+        """Start a Python file in a process and session of its own; see `Device.open`."""
+        environment = {**os.environ, **thread_environment(threads)}
+        argv = [sys.executable, str(script.absolute())]
+        channel = Channel(argv, log=log, env=environment, memory_limit_bytes=memory_limit_bytes)
+        self._channels = [*(other for other in self._channels if not other.closed), channel]
+        return channel
+
+    def pull(self, remote: str, path: Path) -> None:
+        """Copy a file or folder to `path`, unless it is there already."""
+        if os.path.abspath(remote) == str(path.absolute()):  # noqa: PTH100 - Path has no such function
+            return
+        if os.path.isdir(remote):  # noqa: PTH112
+            shutil.copytree(remote, path, dirs_exist_ok=True)
+        else:
+            shutil.copy2(remote, path)
+
+    def close(self) -> None:
+        """End every process that was started here."""
+        for channel in self._channels:
+            channel.close()

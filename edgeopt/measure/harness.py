@@ -1,0 +1,354 @@
+"""The measuring loop: one file that runs on the device, the same bytes everywhere.
+
+It needs Python 3.9, NumPy and whatever the runner imports, and knows nothing of edgeopt. The host starts it as a
+process of its own and asks it over standard input and output, one JSON message a line:
+
+    load      runner, artifact, threads   -> load_s, untimed, facts
+    feed      feeds, index                -> nothing; one feed is made ready
+    warm      seconds                     -> first_s, iterations, latency_s, steady
+    time      iterations, settle          -> samples_ns
+    evaluate  feeds, out                  -> count; walks all feeds and writes the outputs into the folder `out`
+    memory                                -> peak_bytes, model_bytes, facts
+    quit                                  -> nothing; the process ends
+
+An answer with the key `error` says what went wrong; a line with the key `event` says how far a long message has come.
+`feeds` is a folder with `index.json` (`inputs`: name to `.npy` file, `count`, `batch`) and one file per input, `count x
+batch` samples along its first axis; `out` becomes such a folder, with `outputs`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import gc
+import importlib.util
+import json
+import math
+import os
+import queue
+import statistics
+import sys
+import threading
+import time
+import traceback
+
+TYPE_CHECKING = False  # typing itself is not needed on the device
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import IO, Any
+
+HOST_IS_GONE = 4
+WARM_WINDOW_S = 0.02
+"""Shortest stretch of invokes whose median is compared with the stretch before."""
+WARM_TOLERANCE = 0.03
+"""How near the medians of successive stretches must be for the latency to be steady."""
+WARM_AGREEING = 2
+"""How many times in a row they must be."""
+PROGRESS_INTERVAL_S = 0.5
+MESSAGE_LENGTH = 500
+
+
+class Wire:
+    """The two ends of the conversation with the host.
+
+    Both are taken away from everybody else: what a runtime prints goes to standard error, and what it reads is empty.
+    """
+
+    def __init__(self) -> None:
+        self._answers = os.fdopen(os.dup(1), "w", encoding="utf-8", newline="\n")
+        self._messages = os.fdopen(os.dup(0), "r", encoding="utf-8")
+        self._received: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        os.dup2(2, 1)
+        empty = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(empty, 0)
+        os.close(empty)
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        """Hand over messages; when the host is gone end at once, even inside a runtime that hangs."""
+        with contextlib.suppress(OSError, ValueError):
+            for line in self._messages:
+                self._received.put(json.loads(line))
+        os._exit(HOST_IS_GONE)
+
+    def receive(self) -> dict[str, Any]:
+        """Return the next message; waits for it."""
+        return self._received.get()
+
+    def send(self, answer: dict[str, Any]) -> None:
+        """Send one answer or event."""
+        self._answers.write(json.dumps(answer) + "\n")
+        self._answers.flush()
+
+
+class Feeds:
+    """A folder of feeds: `index.json` and one `.npy` file per input, `count x batch` samples along its first axis.
+
+    Feeds are read one at a time, so that many of them do not count as the model's memory.
+    """
+
+    def __init__(self, folder: str) -> None:
+        with open(os.path.join(folder, "index.json"), encoding="utf-8") as file:  # noqa: PTH118, PTH123
+            index = json.load(file)
+        self._files = {name: os.path.join(folder, file) for name, file in index["inputs"].items()}  # noqa: PTH118
+        self.count = int(index["count"])
+        """How many feeds there are."""
+        self.batch = int(index["batch"])
+        """How many samples make one feed."""
+
+    def walk(self, start: int = 0) -> Iterator[dict[str, Any]]:
+        """Yield feeds from number `start` on."""
+        with contextlib.ExitStack() as stack:
+            streams = {name: stack.enter_context(open(file, "rb")) for name, file in self._files.items()}  # noqa: PTH123
+            inputs = {name: (stream, *self._header(stream)) for name, stream in streams.items()}
+            for stream, shape, dtype in inputs.values():
+                stream.seek(start * math.prod(shape) * dtype.itemsize, os.SEEK_CUR)
+            for _ in range(start, self.count):
+                yield {name: read_array(*where) for name, where in inputs.items()}
+
+    def _header(self, stream: IO[bytes]) -> tuple[tuple[int, ...], Any]:
+        """Return shape and dtype of one feed, and leave the stream where the numbers begin."""
+        from numpy.lib import format as npy
+
+        version = npy.read_magic(stream)
+        read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+        shape, fortran, dtype = read(stream)
+        if fortran and len(shape) > 1:
+            raise ValueError("feeds must be stored in C order")
+        if dtype.hasobject:
+            raise ValueError("feeds must be numbers, not Python objects")
+        if shape[0] != self.count * self.batch:
+            raise ValueError(f"{shape[0]} samples are not {self.count} feeds of {self.batch}")
+        return (self.batch, *shape[1:]), dtype
+
+
+class Outputs:
+    """Writes the outputs of all feeds into a folder, one `.npy` file per output, and `index.json` that names them."""
+
+    def __init__(self, folder: str, count: int, batch: int) -> None:
+        self._folder = folder
+        self._count = count
+        self._batch = batch
+        self._files: dict[str, str] = {}
+        self._arrays: dict[str, Any] = {}
+        os.makedirs(folder, exist_ok=True)  # noqa: PTH103 - one import less on the device
+
+    def put(self, number: int, outputs: dict[str, Any]) -> None:
+        """Store the outputs of one feed."""
+        import numpy as np
+
+        for name, value in outputs.items():
+            rows = np.atleast_1d(value)
+            if name not in self._arrays:
+                self._files[name] = f"{len(self._files)}.npy"
+                file = os.path.join(self._folder, self._files[name])  # noqa: PTH118
+                shape = (self._count * rows.shape[0], *rows.shape[1:])
+                self._arrays[name] = np.lib.format.open_memmap(file, "w+", rows.dtype, shape)
+            self._arrays[name][number * rows.shape[0] : (number + 1) * rows.shape[0]] = rows
+
+    def close(self) -> None:
+        """Write what is still in memory, then the index: where it is, the outputs are complete."""
+        for array in self._arrays.values():
+            array.flush()
+        self._arrays.clear()
+        index = os.path.join(self._folder, "index.json")  # noqa: PTH118
+        with open(index, "w", encoding="utf-8") as file:  # noqa: PTH123
+            json.dump({"outputs": self._files, "count": self._count, "batch": self._batch}, file)
+
+
+class Harness:
+    """Holds one loaded artifact and answers messages about it."""
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+        self._runner: Any = None
+        self._first_s: float | None = None
+        self._rss_before_bytes = 0
+        self._model_bytes = 0
+
+    def answer(self, message: dict[str, Any]) -> dict[str, Any]:
+        """Return the answer to one message; an exception becomes an answer."""
+        ask: dict[str, Callable[..., dict[str, Any]]] = {
+            "load": self.load,
+            "feed": self.feed,
+            "warm": self.warm,
+            "time": self.time,
+            "evaluate": self.evaluate,
+            "memory": self.memory,
+        }
+        arguments = dict(message)
+        try:
+            return ask[arguments.pop("op")](**arguments)
+        except BaseException as error:  # noqa: BLE001 - a runner may raise anything, SystemExit included
+            traceback.print_exc()
+            text = f"{type(error).__name__}: {error}".strip()
+            return {"error": {"kind": type(error).__name__, "message": text.splitlines()[0][:MESSAGE_LENGTH]}}
+
+    def load(self, runner: str, artifact: str, threads: int) -> dict[str, Any]:
+        """Import the runner file and let it load the artifact; only the loading is timed."""
+        module = import_file(runner)
+        self._rss_before_bytes = rss_bytes()
+        begin = time.perf_counter()
+        self._runner = module.load(artifact, threads)
+        load_s = time.perf_counter() - begin
+        self._model_bytes = max(0, rss_bytes() - self._rss_before_bytes)
+        return {"load_s": load_s, "untimed": getattr(self._runner, "untimed", None), "facts": self._facts()}
+
+    def feed(self, feeds: str, index: int = 0) -> dict[str, Any]:
+        """Give the runner one feed."""
+        self._runner.feed(next(Feeds(feeds).walk(index)))
+        return {}
+
+    def warm(self, seconds: float) -> dict[str, Any]:
+        """Invoke until the latency is steady, or until about `seconds` have passed."""
+        begin = time.perf_counter()
+        if self._first_s is None:
+            self._first_s = time_invokes(self._runner.invoke, 1)[0] / 1e9
+            self._model_bytes = max(0, rss_bytes() - self._rss_before_bytes)
+        medians_s: list[float] = []
+        agreeing = iterations = 0
+        # Enough stretches to judge by even if the model is slow; of a slow one each is a single invoke.
+        while len(medians_s) <= WARM_AGREEING or (agreeing < WARM_AGREEING and time.perf_counter() - begin < seconds):
+            samples_ns = time_window(self._runner.invoke, WARM_WINDOW_S)
+            iterations += len(samples_ns)
+            medians_s.append(statistics.median(samples_ns) / 1e9)
+            agreeing = agreeing + 1 if agree(medians_s[-2:]) else 0
+        return {
+            "first_s": self._first_s,
+            "iterations": iterations + 1,
+            "latency_s": medians_s[-1],
+            "steady": agreeing >= WARM_AGREEING,
+        }
+
+    def time(self, iterations: int, settle: int = 0) -> dict[str, Any]:
+        """Time single invokes, after some that are not recorded: another artifact has just had the caches."""
+        for _ in range(settle):
+            self._runner.invoke()
+        return {"samples_ns": time_invokes(self._runner.invoke, iterations)}
+
+    def evaluate(self, feeds: str, out: str) -> dict[str, Any]:
+        """Run all feeds and keep the outputs."""
+        inputs = Feeds(feeds)
+        outputs = Outputs(out, inputs.count, inputs.batch)
+        told = time.monotonic()
+        for number, feed in enumerate(inputs.walk()):
+            self._runner.feed(feed)
+            self._runner.invoke()
+            outputs.put(number, self._runner.outputs())
+            if time.monotonic() - told > PROGRESS_INTERVAL_S:
+                told = time.monotonic()
+                self._wire.send({"event": "evaluated", "done": number + 1, "of": inputs.count})
+        outputs.close()
+        return {"count": inputs.count}
+
+    def memory(self) -> dict[str, Any]:
+        """Return the peak of this process, and what loading and the first invoke added to it."""
+        return {"peak_bytes": peak_bytes(), "model_bytes": self._model_bytes, "facts": self._facts()}
+
+    def _facts(self) -> dict[str, Any]:
+        """Return what the runner found; only flat values go through."""
+        facts: dict[str, Any] = self._runner.facts() if hasattr(self._runner, "facts") else {}
+        return {str(key): value for key, value in facts.items() if isinstance(value, (str, int, float, bool))}
+
+
+def read_array(stream: IO[bytes], shape: tuple[int, ...], dtype: Any) -> Any:
+    """Return the array that comes next in a file; it is the reader's own and may be written to."""
+    import numpy as np
+
+    array = np.empty(shape, dtype)
+    if stream.readinto(array.reshape(-1).view(np.uint8)) != array.nbytes:  # type: ignore[attr-defined]
+        raise ValueError("the file of feeds is cut off")
+    return array
+
+
+def time_invokes(invoke: Callable[[], object], iterations: int) -> list[int]:
+    """Return the nanoseconds of each of `iterations` invokes."""
+    clock = time.perf_counter_ns
+    samples = [0] * iterations
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        for number in range(iterations):
+            begin = clock()
+            invoke()
+            samples[number] = clock() - begin
+    finally:
+        if collecting:
+            gc.enable()
+    return samples
+
+
+def time_window(invoke: Callable[[], object], seconds: float) -> list[int]:
+    """Return the nanoseconds of each invoke of a stretch of at least `seconds`."""
+    samples: list[int] = []
+    end = time.perf_counter() + seconds
+    while not samples or time.perf_counter() < end:
+        samples += time_invokes(invoke, 1)
+    return samples
+
+
+def agree(medians_s: list[float]) -> bool:
+    """Whether two successive medians are so near that the latency is steady."""
+    return len(medians_s) > 1 and abs(medians_s[1] - medians_s[0]) <= WARM_TOLERANCE * medians_s[0]
+
+
+def import_file(path: str) -> Any:
+    """Return a Python file as a module."""
+    spec = importlib.util.spec_from_file_location("edgeopt_runner", path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["edgeopt_runner"] = module  # dataclasses and pickles look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+def rss_bytes() -> int:
+    """Return the resident memory of this process now; its peak where the system does not tell."""
+    return _status_bytes("VmRSS:") or peak_bytes()
+
+
+def peak_bytes() -> int:
+    """Return the largest resident memory that this process ever had."""
+    peak = _status_bytes("VmHWM:")
+    if peak:
+        return peak
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _status_bytes(key: str) -> int:
+    """Return a size from Linux's status file, 0 where there is none."""
+    with contextlib.suppress(OSError), open("/proc/self/status", encoding="ascii", errors="replace") as status:  # noqa: PTH123
+        for line in status:
+            if line.startswith(key):
+                return int(line.split()[1]) * 1024
+    return 0
+
+
+def _forget_own_folder() -> None:
+    """Take the folder of this file off the import path: a runner must not find edgeopt's files by accident."""
+    own = os.path.dirname(os.path.abspath(__file__))  # noqa: PTH100, PTH120
+    sys.path[:] = [entry for entry in sys.path if os.path.abspath(entry) != own]  # noqa: PTH100
+
+
+def main() -> None:
+    """Answer the host until it says `quit` or goes away."""
+    wire = Wire()
+    faulthandler.enable()  # a crash leaves the Python stack in the log
+    _forget_own_folder()
+    import numpy as np  # noqa: F401 - now, so that it counts neither as load time nor as the model's memory
+
+    harness = Harness(wire)
+    while True:
+        message = wire.receive()
+        if message.get("op") == "quit":
+            wire.send({})
+            return
+        wire.send(harness.answer(message))
+
+
+if __name__ == "__main__":
+    main()

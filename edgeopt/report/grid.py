@@ -1,0 +1,156 @@
+"""Lays rows out in columns for a width: figures get briefer first, then columns are left out, from the right.
+
+It differs from a general table in what a report needs: a text may run to the right over cells that are empty, a row
+may have notes of its own below it, some columns are never left out, and a long word (a path) is never broken.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from rich.cells import cell_len
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+GAP = 2
+NOTE_INDENT = 2
+_WORD = re.compile(r"\S+(?:(?<=\d) (?:%|[kMG]?B|dB)(?!\w)\S*)?")
+"""A word, or a number with its unit, which must not stand alone on the next line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column: one that is `kept` stays at any width, for one that is `wanted` others get briefer."""
+
+    heading: str
+    right: bool = True
+    kept: bool = False
+    wanted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """What stands in one column of one row; `brief` says the same in less room.
+
+    With `short`, the text may run to the right over empty cells; where there is no room for it, `short` stands in its
+    place and the text goes below the row, as a note.
+    """
+
+    text: str = ""
+    style: str = ""
+    brief: str | None = None
+    short: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """Cells, one per column, and notes to show below them, each a text and a style."""
+
+    cells: tuple[Cell, ...]
+    notes: tuple[tuple[str, str], ...] = ()
+
+
+def lay_out(columns: Sequence[Column], rows: Sequence[Row], width: int) -> Iterator[Text]:
+    """Yield the lines of the table: the heading, then each row with its notes."""
+    used = [i for i, column in enumerate(columns) if column.kept or any(row.cells[i].text for row in rows)]
+    columns = [columns[i] for i in used]
+    rows = _brief_enough(columns, [Row(tuple(row.cells[i] for i in used), row.notes) for row in rows], width)
+    widths = _widths(columns, rows)
+    count = _fitting(columns, widths, width)
+    columns, widths = columns[:count], widths[:count]
+    yield _line(columns, widths, [Cell(column.heading, "bold") for column in columns], width)[0]
+    for row in rows:
+        line, moved = _line(columns, widths, row.cells[:count], width)
+        yield line
+        for text, style in (*moved, *row.notes):
+            yield from wrapped(text, width, indent=NOTE_INDENT, style=style)
+
+
+def wrapped(text: str, width: int, *, indent: int = 0, style: str = "") -> Iterator[Text]:
+    """Yield `text` in lines of at most `width`, broken between words only: a path that is cut cannot be copied."""
+    line = ""
+    for word in _WORD.findall(text):
+        if line and indent + cell_len(f"{line} {word}") > width:
+            yield _unbroken(" " * indent, (line, style))
+            line = word
+        else:
+            line = f"{line} {word}" if line else word
+    yield _unbroken(" " * indent, (line, style))
+
+
+def _unbroken(*parts: str | tuple[str, str]) -> Text:
+    return Text.assemble(*parts, no_wrap=True, overflow="ignore")
+
+
+def _brief_enough(columns: Sequence[Column], rows: list[Row], width: int) -> list[Row]:
+    """Return the rows with as many columns made brief, from the right, as the wanted columns need to fit."""
+    wanted = max((i + 1 for i, column in enumerate(columns) if column.kept or column.wanted), default=0)
+    for index in reversed(range(len(columns))):
+        if _fitting(columns, _widths(columns, rows), width) >= wanted:
+            break
+        rows = [
+            replace(row, cells=tuple(_brief(c) if i == index else c for i, c in enumerate(row.cells))) for row in rows
+        ]
+    return rows
+
+
+def _brief(cell: Cell) -> Cell:
+    return cell if cell.brief is None else replace(cell, text=cell.brief)
+
+
+def _widths(columns: Sequence[Column], rows: Sequence[Row]) -> list[int]:
+    """Return the width that every column needs; a text that runs over its edge needs none."""
+    widths = [cell_len(column.heading) for column in columns]
+    for row in rows:
+        for index, cell in enumerate(row.cells):
+            if cell.short is None:
+                widths[index] = max(widths[index], cell_len(cell.text))
+            elif _room_cells(row.cells, index) == 1:
+                widths[index] = max(widths[index], cell_len(cell.short))
+    return widths
+
+
+def _fitting(columns: Sequence[Column], widths: Sequence[int], width: int) -> int:
+    """Return how many columns, from the left, fit into `width`."""
+    kept = max((i + 1 for i, column in enumerate(columns) if column.kept), default=0)
+    count = len(columns)
+    while count > kept and sum(widths[:count]) + GAP * (count - 1) > width:
+        count -= 1
+    return count
+
+
+def _room_cells(cells: Sequence[Cell], index: int) -> int:
+    """Return over how many cells a text at `index` may run: its own and the empty ones that follow."""
+    after = (i for i in range(index + 1, len(cells)) if cells[i].text)
+    return next(after, len(cells)) - index
+
+
+def _line(
+    columns: Sequence[Column], widths: Sequence[int], cells: Sequence[Cell], width: int
+) -> tuple[Text, list[tuple[str, str]]]:
+    """Return one row as text, and what had to move below it."""
+    line, moved = _unbroken(), []
+    index = 0
+    while index < len(cells):
+        cell, span = cells[index], 1
+        start = sum(widths[:index]) + GAP * index
+        text = cell.text
+        if cell.short is not None:
+            span = _room_cells(cells, index)
+            at_end = index + span == len(cells)
+            room = width - start if at_end else sum(widths[index : index + span]) + GAP * (span - 1)
+            if cell_len(text) > room:
+                moved.append((text.removeprefix(f"{cell.short}: "), cell.style))
+                text = cell.short
+        line.append(" " * (start - line.cell_len))
+        runs_over = cell.short is not None and text == cell.text
+        if columns[index].right and not runs_over:
+            line.append(" " * (widths[index] - cell_len(text)))
+        line.append(text, cell.style)
+        index += span
+    line.rstrip()
+    return line, moved

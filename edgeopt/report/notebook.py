@@ -1,0 +1,50 @@
+"""A run as a notebook shows it: the same columns, sentences and notes as on the terminal, in HTML."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import TYPE_CHECKING
+
+from edgeopt.report.notes import notes, shown_path
+from edgeopt.report.rows import columns_of, rows_of
+from edgeopt.report.sentences import answer
+from edgeopt.report.table import head_line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from edgeopt.report.grid import Column, Row
+    from edgeopt.report.schema import Run
+
+
+def as_html(run: Run) -> str:
+    """Return the run as one piece of HTML; everything that comes from outside is escaped."""
+    columns, rows = columns_of(run), rows_of(run)
+    used = [i for i, column in enumerate(columns) if column.kept or any(row.cells[i].text for row in rows)]
+    parts = [
+        f"<p><strong>{escape(head_line(run))}</strong></p>",
+        "<table>",
+        _line("th", [columns[i] for i in used], [escape(columns[i].heading) for i in used]),
+        *(line for row in rows for line in _row(columns, row, used)),
+        "</table>",
+        *(f"<p>{escape(sentence)}</p>" for sentence in answer(run)),
+    ]
+    if found := notes(run):
+        parts += ["<ul>", *(f"<li>{escape(note)}</li>" for note in found), "</ul>"]
+    if run.folder:
+        parts.append(f"<p>Artifacts, logs and run.json are in <code>{escape(shown_path(run.folder))}</code></p>")
+    return "\n".join(parts)
+
+
+def _row(columns: Sequence[Column], row: Row, used: Sequence[int]) -> Iterator[str]:
+    yield _line("td", [columns[i] for i in used], [escape(row.cells[i].text) for i in used])
+    for text, _ in row.notes:
+        yield f'<tr><td colspan="{len(used)}" style="text-align: left"><strong>{escape(text)}</strong></td></tr>'
+
+
+def _line(tag: str, columns: Sequence[Column], texts: Sequence[str]) -> str:
+    cells = (
+        f'<{tag} style="text-align: {"right" if column.right else "left"}">{text}</{tag}>'
+        for column, text in zip(columns, texts, strict=True)
+    )
+    return f"<tr>{''.join(cells)}</tr>"

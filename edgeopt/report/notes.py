@@ -1,0 +1,54 @@
+"""What to know about a run beside its figures: warnings, errors with what to do, doubts about the machine."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgeopt.report.plain import plain
+from edgeopt.report.rows import is_on_noise
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from edgeopt.report.schema import Result, Run
+
+
+def notes(run: Run) -> list[str]:
+    """Return every note of a run, each once."""
+    found = [*map(plain, run.model.warnings), *_about_data(run)]
+    for result in run.results:
+        found += [f"{plain(result.target)}: {text}" for text in _about(result)]
+    found += [plain(doubt) for doubt in run.device.health.get("doubts", ())]
+    return list(dict.fromkeys(found))
+
+
+def shown_path(path: str) -> str:
+    """Return a path as a user would type it: relative where it is below the current folder."""
+    below = Path(path).is_absolute() and Path(path).is_relative_to(Path.cwd())
+    return plain(os.path.relpath(path) if below else path)
+
+
+def _about_data(run: Run) -> Iterator[str]:
+    """Say what noise instead of real feeds means for the figures."""
+    calibrated = any(is_on_noise(run, result) for result in run.results)
+    if run.data.evaluation.source == "noise":
+        what = "calibrated and compared" if calibrated else "compared"
+        yield f"{what} on noise, which says little about real inputs; give real ones with --data FILE.npz"
+    elif calibrated:
+        yield "calibrated on noise; give real feeds with --data FILE.npz"
+
+
+def _about(result: Result) -> Iterator[str]:
+    """Yield what to know of one result; what its row says already is left out."""
+    for warning in result.warnings:
+        if warning != result.untimed:
+            yield plain(warning)
+    if result.latency is not None and not result.latency.steady:
+        yield "its latency had not settled when it was measured; measure longer with --seconds"
+    if result.error is not None:
+        if result.error.hint:
+            yield plain(result.error.hint)
+        if result.error.log:
+            yield f"log {shown_path(result.error.log)}"

@@ -1,0 +1,159 @@
+"""The table of a run: which columns it has, and what stands in them for every result."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from edgeopt.report import quantities
+from edgeopt.report.grid import Cell, Column, Row
+from edgeopt.report.plain import plain
+from edgeopt.report.schema import SOURCE_TARGET
+
+if TYPE_CHECKING:
+    from edgeopt.report.schema import BudgetLine, Result, Run
+
+ON_NOISE = "calibrated on noise"
+LOUD = "bold yellow"
+WRONG = "bold red"
+_VERDICTS = {"faster": "green", "slower": "red", "same": ""}
+_MEASURES = {
+    "accuracy": ("accuracy", "agrees", "SQNR"),
+    "agrees": ("agrees", "SQNR", "cosine"),
+    "SQNR": ("SQNR", "cosine", "largest error"),
+}
+"""The measures of fidelity to show, by the best one that a run has."""
+_STATUSES = {"ok": "green", "failed": WRONG, "unavailable": "yellow"}
+
+
+def columns_of(run: Run) -> tuple[Column, ...]:
+    """Return the columns from the most to the least important."""
+    first, *others = _MEASURES[judged_by(run)]
+    return (
+        Column("target", right=False, kept=True),
+        Column("", right=False, kept=True),
+        *(Column(heading, wanted=True) for heading in ("size", "smaller", "latency", "speed-up", first)),
+        *map(Column, ("peak", "p90", *others)),
+    )
+
+
+def rows_of(run: Run) -> list[Row]:
+    """Return one row for every result, the source model first."""
+    return [Row(_cells(run, result), tuple(_notes(run, result))) for result in run.results]
+
+
+def judged_by(run: Run) -> str:
+    """Return the best measure of fidelity that this run has: `accuracy`, `agrees` (top-1) or `SQNR`."""
+    found = [result.fidelity for result in run.results if result.fidelity]
+    if any(fidelity.accuracy is not None for fidelity in found):
+        return "accuracy"
+    return "agrees" if any(fidelity.top1_agreement is not None for fidelity in found) else "SQNR"
+
+
+def is_on_noise(run: Run, result: Result) -> bool:
+    """Whether the numbers inside an artifact were calibrated on noise instead of real feeds."""
+    artifact = result.artifact
+    return run.data.calibration.source == "noise" and artifact is not None and artifact.calibration_feeds > 0
+
+
+def _cells(run: Run, result: Result) -> tuple[Cell, ...]:
+    compared, measures = result.versus_source, _fidelity(run, result)
+    first, *others = (Cell(measures.get(name, "")) for name in _MEASURES[judged_by(run)])
+    return (
+        Cell(plain(result.target), "bold" if result.target != SOURCE_TARGET else ""),
+        _status(result),
+        Cell(quantities.size(result.artifact.size_bytes) if result.artifact else ""),
+        Cell(quantities.ratio(compared.size_ratio) if compared and compared.size_ratio else ""),
+        _latency(result),
+        _speedup(result),
+        first,
+        Cell(quantities.memory(result.memory.peak_bytes) if result.memory else ""),
+        Cell(quantities.seconds(result.latency.p90_s) if result.latency and result.latency.p90_s else ""),
+        *others,
+    )
+
+
+def _status(result: Result) -> Cell:
+    """Return the status; a reason stands beside it where the row has room."""
+    style = _STATUSES[result.status]
+    if result.error is None:
+        return Cell(result.status, style)
+    if result.artifact or result.latency:
+        return Cell(result.status, style)
+    return Cell(f"{result.status}: {plain(result.error.message)}", style, short=result.status)
+
+
+def _latency(result: Result) -> Cell:
+    if result.latency is not None:
+        text = quantities.seconds_within(result.latency.median_s, result.latency.ci95_s)
+        return Cell(text, brief=text.partition(" ±")[0])
+    if result.status != "ok":
+        return Cell()
+    return Cell(plain(result.untimed or "not timed"), LOUD, short="-")
+
+
+def _speedup(result: Result) -> Cell:
+    compared = result.versus_source
+    if compared is None or compared.speedup is None or compared.speedup_ci95 is None:
+        return Cell()
+    if compared.verdict == "same":
+        return Cell("same")
+    text = quantities.ratio_within(compared.speedup, compared.speedup_ci95)
+    return Cell(text, _VERDICTS[compared.verdict or "same"], brief=text.partition(" ±")[0])
+
+
+def _fidelity(run: Run, result: Result) -> dict[str, str]:
+    """Return every measure of fidelity that this result has, by the heading of its column."""
+    fidelity = result.fidelity
+    if result.target == SOURCE_TARGET:
+        return _source_accuracy(run)
+    if fidelity is None:
+        return {}
+    measures = {} if fidelity.max_abs is None else {"largest error": f"{fidelity.max_abs:.2g}"}
+    if fidelity.accuracy is not None:
+        measures["accuracy"] = quantities.percent(fidelity.accuracy, fidelity.feeds)
+        if fidelity.source_accuracy is not None:
+            change = quantities.points(fidelity.accuracy - fidelity.source_accuracy, fidelity.feeds)
+            measures["accuracy"] += f" ({change})"
+    if fidelity.is_exact:
+        return measures | {"agrees": "exact", "SQNR": "exact", "cosine": "exact"}
+    if fidelity.top1_agreement is not None:
+        measures["agrees"] = quantities.percent(fidelity.top1_agreement, fidelity.feeds)
+    if fidelity.sqnr_db is not None:
+        measures["SQNR"] = quantities.decibel(fidelity.sqnr_db)
+    if fidelity.cosine is not None:
+        measures["cosine"] = f"{fidelity.cosine:.4f}"
+    return measures
+
+
+def _source_accuracy(run: Run) -> dict[str, str]:
+    """Return the accuracy of the source model; every other row states it too."""
+    for fidelity in (result.fidelity for result in run.results if result.fidelity):
+        if fidelity.source_accuracy is not None:
+            return {"accuracy": quantities.percent(fidelity.source_accuracy, fidelity.feeds)}
+    return {}
+
+
+def _notes(run: Run, result: Result) -> list[tuple[str, str]]:
+    """Return what must be seen in the row itself and not only below the table."""
+    notes = []
+    if result.error is not None and (result.artifact or result.latency):
+        notes.append((plain(result.error.message), WRONG))
+    if is_on_noise(run, result):
+        notes.append((f"! {ON_NOISE}", LOUD))
+    notes += [(f"! over budget: {_limit(line)}", WRONG) for line in result.budget if line.met is False]
+    return notes
+
+
+def _limit(line: BudgetLine) -> str:
+    """Return a limit and what was found, in the unit that the limit's name ends with."""
+    shown = [_quantity(line.name, number) for number in (line.value, line.limit) if number is not None]
+    word = "at least" if line.name.startswith("min_") else "at most"
+    return f"{plain(line.name)} is {shown[0]}, wanted {word} {shown[-1]}"
+
+
+def _quantity(name: str, value: float) -> str:
+    if name.endswith("_bytes"):
+        return quantities.size(value)
+    if name.endswith("_s"):
+        return quantities.seconds(value)
+    return f"{value:g}"

@@ -1,0 +1,122 @@
+"""The answer in a sentence: what an artifact is beside the source model, in time, size and fidelity."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from edgeopt.report import quantities
+from edgeopt.report.plain import plain
+from edgeopt.report.schema import SOURCE_TARGET
+
+if TYPE_CHECKING:
+    from edgeopt.report.schema import Comparison, Fidelity, Result, Run
+
+CLEARLY = 1.005
+"""A ratio of sizes nearer to 1 than this is called the same size."""
+
+
+def answer(run: Run) -> list[str]:
+    """Return what the run found: the fastest artifact, and the smallest where that is another one."""
+    good = [r for r in run.results if r.status == "ok" and r.target != SOURCE_TARGET and r.versus_source]
+    if not good:
+        return ["No artifact to ship came out of this run."]
+    fastest, smallest = max(good, key=_speedup), max(good, key=_size_ratio)
+    sentences = []
+    if len(good) > 1 and _speedup(fastest) > 0 and not _is_faster(fastest):
+        sentences.append("No artifact is faster than the source here.")
+        fastest = smallest
+    sentences.append(sentence(run, fastest))
+    if _size_ratio(smallest) > _size_ratio(fastest) * CLEARLY:
+        sentences.append(sentence(run, smallest))
+    return sentences
+
+
+def sentence(run: Run, result: Result) -> str:
+    """Return one artifact beside the source model."""
+    compared = result.versus_source
+    name = plain(result.target)
+    facts = [*_speed(compared, result), *_size(compared)]
+    text = f"{name} is {_joined(facts)}" if facts else name
+    if result.fidelity is None:
+        return f"{text}."
+    return f"{text}{',' if len(facts) > 1 else ''} and {_outputs(run, result.fidelity)}."
+
+
+def _speed(compared: Comparison | None, result: Result) -> list[str]:
+    """Return how fast it is, with the interval of the speed-up."""
+    if compared is None or compared.speedup is None or compared.speedup_ci95 is None:
+        return [f"not timed here ({plain(result.untimed)})"] if result.untimed else []
+    if compared.verdict == "same":
+        return ["as fast as the source"]
+    low, high = compared.speedup_ci95
+    if compared.verdict == "slower":
+        number, interval = quantities.ratio_range(1 / compared.speedup, (1 / high, 1 / low))
+        return [f"{number} slower ({interval}) than the source"]
+    number, interval = quantities.ratio_range(compared.speedup, (low, high))
+    return [f"{number} faster ({interval}) than the source"]
+
+
+def _size(compared: Comparison | None) -> list[str]:
+    """Return how big it is."""
+    if compared is None or not compared.size_ratio:
+        return []
+    if compared.size_ratio >= CLEARLY:
+        return [f"{quantities.ratio(compared.size_ratio)} smaller"]
+    if compared.size_ratio <= 1 / CLEARLY:
+        return [f"{quantities.ratio(1 / compared.size_ratio)} bigger"]
+    return ["of the same size"]
+
+
+def _joined(facts: list[str]) -> str:
+    """Join the facts; "than the source" moves behind two comparisons."""
+    than = " than the source"
+    if len(facts) > 1 and facts[0].endswith(than) and not facts[1].startswith("of"):
+        return f"{facts[0].removesuffix(than)} and {facts[1]}{than}"
+    return " and ".join(facts)
+
+
+def _outputs(run: Run, fidelity: Fidelity) -> str:
+    """Return how near its outputs are to the source model's, as the end of a sentence."""
+    # A feed holds several samples when the batch is larger than 1.
+    on = quantities.counted(fidelity.feeds, "feed" if fidelity.feeds == run.data.evaluation.count else "sample")
+    if run.data.evaluation.source == "noise":
+        on += " of noise"
+    if fidelity.is_exact:
+        return f"gives exactly the same outputs on {on}"
+    text = _agreement(fidelity, on)
+    if fidelity.accuracy is not None and fidelity.source_accuracy is not None:
+        accuracy, source = (
+            quantities.percent(part, fidelity.feeds) for part in (fidelity.accuracy, fidelity.source_accuracy)
+        )
+        return f"{text}; its accuracy is {accuracy}, the source's {source}"
+    return text
+
+
+def _agreement(fidelity: Fidelity, on: str) -> str:
+    """Return how often the answer is the same, or how far the outputs lie apart where there is no answer to compare."""
+    if fidelity.top1_agreement is not None:
+        count = fidelity.top1_agreement * fidelity.feeds
+        same = f"{round(count):,} of" if abs(count - round(count)) < 1e-6 * fidelity.feeds else (
+            f"{quantities.percent(fidelity.top1_agreement, fidelity.feeds)} of"
+        )  # fmt: skip
+        return f"gives the same answer on {same} {on}"
+    if fidelity.max_abs is None or not math.isfinite(fidelity.max_abs):
+        return f"gives numbers that are not finite where the source's are, on {on}"
+    error = f"differs by at most {fidelity.max_abs:.2g} on {on}"
+    return f"{error} (SQNR {quantities.decibel(fidelity.sqnr_db)})" if fidelity.sqnr_db is not None else error
+
+
+def _speedup(result: Result) -> float:
+    """Return the speed-up; an artifact that was not timed is no candidate for the fastest."""
+    compared = result.versus_source
+    return (compared.speedup or 0.0) if compared else 0.0
+
+
+def _size_ratio(result: Result) -> float:
+    compared = result.versus_source
+    return (compared.size_ratio or 0.0) if compared else 0.0
+
+
+def _is_faster(result: Result) -> bool:
+    return result.versus_source is not None and result.versus_source.verdict == "faster"

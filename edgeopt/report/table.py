@@ -1,0 +1,81 @@
+"""A run on the terminal: which model and device, the table, the answer, what to know, where the files are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from io import StringIO
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.text import Text
+
+from edgeopt.report import quantities
+from edgeopt.report.grid import lay_out, wrapped
+from edgeopt.report.notes import notes, shown_path
+from edgeopt.report.plain import plain
+from edgeopt.report.rows import columns_of, rows_of
+from edgeopt.report.sentences import answer
+
+if TYPE_CHECKING:
+    from rich.console import ConsoleOptions, RenderResult
+
+    from edgeopt.report.schema import Run
+
+_FORMATS = {"keras": ".keras", "h5": ".h5", "saved_model": "SavedModel"}
+DEMO = "the embedded demo"
+_OBVIOUS = ("", "the command line", "the program")
+"""Who names a model that the user named: nothing to tell."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunView:
+    """A run that rich can print at any width; print it with `crop=False`, so that long paths stay whole."""
+
+    run: Run
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        width = options.max_width
+        yield from wrapped(head_line(self.run), width, style="bold")
+        yield Text()
+        yield from lay_out(columns_of(self.run), rows_of(self.run), width)
+        yield Text()
+        for sentence in answer(self.run):
+            yield from wrapped(sentence, width)
+        if found := notes(self.run):
+            yield Text("\nNotes", "bold")
+            for note in found:
+                yield from wrapped(note, width, indent=2)
+        if self.run.folder:
+            yield Text()
+            yield from wrapped(f"Artifacts, logs and run.json are in {shown_path(self.run.folder)}", width)
+
+
+def render(run: Run) -> RunView:
+    """Return the run as something that rich prints."""
+    return RunView(run)
+
+
+def as_text(run: Run, width: int | None = None) -> str:
+    """Return the run as text without colours, as wide as the terminal or `width`."""
+    console = Console(file=StringIO(), width=width, color_system=None, force_terminal=False, legacy_windows=False)
+    with console.capture() as captured:
+        console.print(RunView(run), crop=False, highlight=False)
+    return "\n".join(line.rstrip() for line in captured.get().splitlines())
+
+
+def head_line(run: Run) -> str:
+    """Return which model ran where, on which data."""
+    model, device = run.model, run.device
+    facts = [_FORMATS.get(model.format, plain(model.format)), quantities.size(model.size_bytes)]
+    if model.chosen_by not in _OBVIOUS:
+        facts.insert(0, f"from {plain(model.chosen_by)}" if model.chosen_by != DEMO else DEMO)
+    threads = next((r.latency.threads for r in run.results if r.latency), None)
+    place = [plain(device.cpu), *([quantities.counted(threads, "thread")] if threads else [])]
+    return f"{plain(model.name)} ({', '.join(facts)}) on {plain(device.uri)} ({', '.join(place)}), {_feeds(run)}"
+
+
+def _feeds(run: Run) -> str:
+    evaluation = run.data.evaluation
+    if evaluation.source == "noise":
+        return quantities.counted(evaluation.count, "feed") + " of noise"
+    return quantities.counted(evaluation.count, "labelled feed" if evaluation.labelled else "feed")

@@ -1,0 +1,117 @@
+"""Keras Applications: architectures that come with Keras, named `keras:MobileNetV2`."""
+
+from __future__ import annotations
+
+import difflib
+import socket
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from edgeopt.errors import BadInputError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from edgeopt.source.reference import SourceReference
+
+PREFIX = "keras:"
+# A list of names here answers a misspelt one without importing Keras; a test keeps it equal to what Keras has.
+NAMES = [
+    "ConvNeXtBase",
+    "ConvNeXtLarge",
+    "ConvNeXtSmall",
+    "ConvNeXtTiny",
+    "ConvNeXtXLarge",
+    "DenseNet121",
+    "DenseNet169",
+    "DenseNet201",
+    "EfficientNetB0",
+    "EfficientNetB1",
+    "EfficientNetB2",
+    "EfficientNetB3",
+    "EfficientNetB4",
+    "EfficientNetB5",
+    "EfficientNetB6",
+    "EfficientNetB7",
+    "EfficientNetV2B0",
+    "EfficientNetV2B1",
+    "EfficientNetV2B2",
+    "EfficientNetV2B3",
+    "EfficientNetV2L",
+    "EfficientNetV2M",
+    "EfficientNetV2S",
+    "InceptionResNetV2",
+    "InceptionV3",
+    "MobileNet",
+    "MobileNetV2",
+    "MobileNetV3Large",
+    "MobileNetV3Small",
+    "NASNetLarge",
+    "NASNetMobile",
+    "ResNet101",
+    "ResNet101V2",
+    "ResNet152",
+    "ResNet152V2",
+    "ResNet50",
+    "ResNet50V2",
+    "VGG16",
+    "VGG19",
+    "Xception",
+]
+DOWNLOAD_TIMEOUT_S = 10.0
+ALTERNATIVES = "use --weights none, --weights FILE, or give the path of a model"
+
+
+def find_application(name: str) -> str:
+    """Return the exact name of an architecture; upper and lower case do not matter.
+
+    Raises:
+        UsageError: Keras has no such architecture.
+    """
+    exact = {known.lower(): known for known in NAMES}
+    if name.lower() in exact:
+        return exact[name.lower()]
+    near = difflib.get_close_matches(name.lower(), exact)
+    hint = f"did you mean {' or '.join(exact[lower] for lower in near)}?" if near else f"known: {', '.join(NAMES)}"
+    raise UsageError(f"Keras Applications has no {name!r}", hint=hint)
+
+
+def build_application(reference: SourceReference) -> Any:
+    """Return the Keras model of an architecture, with the weights that were asked for.
+
+    Raises:
+        BadInputError: The weights cannot be fetched or do not fit, or the input shape is not possible.
+    """
+    import keras
+
+    build = getattr(keras.applications, reference.application)
+    weights = None if reference.weights == "none" else reference.weights
+    shapes = list(reference.input_shapes.values())
+    given = {"input_shape": shapes[0]} if shapes else {}
+    try:
+        with _short_patience():
+            return build(weights=weights, **given)
+    except Exception as error:
+        raise _explain(error, reference) from error
+
+
+@contextmanager
+def _short_patience() -> Iterator[None]:
+    """Give up on a silent network after seconds; Keras itself would wait for ever."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(DOWNLOAD_TIMEOUT_S)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def _explain(error: Exception, reference: SourceReference) -> BadInputError:
+    """Return what Keras said as one line with a way out."""
+    name = f"{PREFIX}{reference.application}"
+    text = " ".join(str(error).split())
+    if reference.weights == "imagenet" and (isinstance(error, OSError) or "URL fetch failure" in text):
+        return BadInputError(f"the ImageNet weights of {name} cannot be downloaded", hint=ALTERNATIVES)
+    if reference.weights not in {"imagenet", "none"}:
+        return BadInputError(f"the weights {reference.weights} do not fit {name}: {text[:200]}", hint=ALTERNATIVES)
+    return BadInputError(f"{name} cannot be built: {text[:300]}", hint="--weights none allows other input shapes")

@@ -1,0 +1,186 @@
+"""The opened source model, as backends get it."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgeopt.contract import TensorSpec
+from edgeopt.errors import BadInputError, ExportError
+from edgeopt.source.applications import build_application
+from edgeopt.source.layout import find_layout
+from edgeopt.source.legacy import normalise_legacy
+from edgeopt.source.load import OldKerasFileError, import_custom, load_keras, prepare_keras
+from edgeopt.source.loops import repaired_copy
+from edgeopt.source.normalise import MODEL, SPEC, Normalised, answer, normalise
+from edgeopt.source.shelf import Shelf
+from edgeopt.source.signature import Signature
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from edgeopt.contract import Array, Feed
+    from edgeopt.source.reference import SourceReference
+
+
+def open_source(reference: SourceReference, workspace: Path) -> LoadedSource:
+    """Open and normalise the source model; when another worker of the run has done so, read what it wrote.
+
+    Args:
+        reference: Which model.
+        workspace: The folder of this run; what is made once per run lies in `source` and `shared` under it.
+
+    Raises:
+        BadInputError: The model cannot be used.
+    """
+    prepare_keras()
+    opening = _Opening(reference, Shelf(workspace / "source"))
+    import_custom(reference.custom_modules)
+    folder = opening.shelf.once("normalised", opening.normalise_into)
+    spec = json.loads((folder / SPEC).read_text("utf-8"))
+    return LoadedSource(
+        name=reference.name,
+        format="keras" if reference.format == "application" else reference.format,
+        path=opening.path(),
+        inputs=_specs(spec["inputs"]),
+        outputs=_specs(spec["outputs"]),
+        signature=reference.signature,
+        custom_modules=reference.custom_modules,
+        trusted=reference.trusted,
+        ranges={name: (low, high) for name, (low, high) in spec["ranges"].items()},
+        warnings=tuple(spec["warnings"]),
+        _opening=opening,
+        _shared=Shelf(workspace / "shared"),
+    )
+
+
+@dataclass(slots=True)
+class LoadedSource:
+    """The source model of a run; see `edgeopt.contract.SourceModel` for what the members mean."""
+
+    name: str
+    format: str
+    path: Path
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    signature: str | None
+    custom_modules: tuple[str, ...]
+    trusted: bool
+    ranges: Mapping[str, tuple[float, float]]
+    """What noise for each input is drawn from, both ends included."""
+    warnings: tuple[str, ...]
+    """What the user should know about how the model was normalised."""
+    _opening: _Opening
+    _shared: Shelf
+
+    def saved_model(self) -> Path:
+        """Return the normalised SavedModel."""
+        return self._opening.normalised_folder() / MODEL
+
+    def keras(self) -> Any:
+        """Return the Keras model, not compiled and always the same one.
+
+        Raises:
+            ExportError: The source is no Keras model, or only Keras 2 can load it.
+        """
+        return self._opening.keras()
+
+    def infer(self, feed: Feed) -> dict[str, Array]:
+        """Return what the normalised model answers to `feed`."""
+        return answer(self._opening.function(), self.inputs, feed)
+
+    def once(self, key: str, build: Callable[[Path], None]) -> Path:
+        """Return a folder that `build` filled, built once per run and shared by all targets and workers."""
+        return self._shared.once(key, build)
+
+
+@dataclass(slots=True)
+class _Opening:
+    """What is loaded of a source model so far; everything heavy comes when it is first asked for."""
+
+    reference: SourceReference
+    shelf: Shelf
+    _keras: Any = None
+    _normalised: Normalised | None = None
+    _function: Any = field(default=None)
+
+    def path(self) -> Path:
+        """Return the file or folder that the user would ship; an application is saved as a `.keras` for that."""
+        if self.reference.format != "application":
+            return Path(self.reference.path)
+        file = f"{self.reference.name}.keras"
+        return self.shelf.once("application", lambda folder: self.keras().save(folder / file)) / file
+
+    def normalise_into(self, folder: Path) -> None:
+        """Open the model, normalise it and write the result into `folder`."""
+        try:
+            self._normalised = self._normalise_signature(folder) if self._is_saved_model else self._normalise_keras()
+        except OldKerasFileError:
+            normalise_legacy(self.reference, folder)
+        else:
+            self._normalised.write(folder)
+
+    def normalised_folder(self) -> Path:
+        """Return the folder that `normalise_into` filled."""
+        return self.shelf.once("normalised", self.normalise_into)
+
+    def function(self) -> Any:
+        """Return the normalised model as a function of named tensors: as traced here, else read back."""
+        import tensorflow as tf
+
+        if self._function is None:
+            if self._normalised is not None:
+                function = self._normalised.function
+            else:
+                loaded = tf.saved_model.load(str(self.normalised_folder() / MODEL))
+                function = loaded.signatures["serving_default"]
+            self._function = lambda tensors: function(**tensors)
+        return self._function
+
+    def keras(self) -> Any:
+        """Return the Keras model."""
+        if self._is_saved_model:
+            raise ExportError(
+                f"{self.reference.path} is a SavedModel, and this needs a Keras model",
+                hint="give the .keras or .h5 file of the model",
+            )
+        try:
+            return self._load_keras()
+        except OldKerasFileError as error:
+            raise ExportError(
+                f"{self.reference.path} was written by Keras 2, and only Keras 2 can load it",
+                hint="load it with tf_keras, or save it again with Keras 3",
+            ) from error
+
+    @property
+    def _is_saved_model(self) -> bool:
+        return self.reference.format == "saved_model"
+
+    def _normalise_keras(self) -> Normalised:
+        shapes = self.reference.input_shapes
+        only = next(iter(shapes.values())) if len(shapes) == 1 else None
+        return normalise(find_layout(self._load_keras(), only, trusted=self.reference.trusted), self.reference)
+
+    def _normalise_signature(self, folder: Path) -> Normalised:
+        path, name = Path(self.reference.path), self.reference.signature
+        signature = Signature(path, name)
+        with repaired_copy(path, self.reference.batch, folder / "repaired") as copy:
+            if copy is not None:
+                with suppress(BadInputError):  # where the repair does not fit, the model goes on as it is
+                    return normalise(signature.through(Signature(copy, name)), self.reference)
+        return normalise(signature, self.reference)
+
+    def _load_keras(self) -> Any:
+        if self._keras is None:
+            if self.reference.format == "application":
+                self._keras = build_application(self.reference)
+            else:
+                self._keras = load_keras(Path(self.reference.path), trusted=self.reference.trusted)
+        return self._keras
+
+
+def _specs(items: list[dict[str, Any]]) -> tuple[TensorSpec, ...]:
+    return tuple(TensorSpec(item["name"], tuple(item["shape"]), item["dtype"]) for item in items)

@@ -1,0 +1,69 @@
+"""What a project says about itself: `edgeopt.toml`, or `[tool.edgeopt]` in `pyproject.toml`."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from edgeopt.errors import BadInputError, did_you_mean
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+TEXTS, LISTS = ("model",), ("targets",)
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """The settings of a folder; `origin` says where they stand and is empty when the folder has none."""
+
+    origin: str = ""
+    model: str | None = None
+    targets: tuple[str, ...] = ()
+
+
+def read_project(folder: Path) -> Project:
+    """Return what the project in `folder` says; `edgeopt.toml` comes before `pyproject.toml`.
+
+    Raises:
+        BadInputError: The file cannot be read, or a key is unknown or has a wrong type.
+    """
+    own = folder / "edgeopt.toml"
+    if own.is_file():
+        return _check(_parse(own), "edgeopt.toml", own)
+    shared = folder / "pyproject.toml"
+    if shared.is_file():
+        table = _parse(shared).get("tool", {}).get("edgeopt")
+        if table is not None:
+            return _check(table, "[tool.edgeopt] in pyproject.toml", shared)
+    return Project()
+
+
+def _parse(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadInputError(f"{file} is not valid TOML: {error}") from error
+    except OSError as error:
+        raise BadInputError(f"{file} cannot be read: {error.strerror}") from error
+
+
+def _check(table: Any, origin: str, file: Path) -> Project:
+    """Return the table as a project; every key must be one of ours, with the right type."""
+    if not isinstance(table, dict):
+        raise BadInputError(f"{file}: tool.edgeopt is not a table", hint="write [tool.edgeopt], then model = ...")
+    for key, value in table.items():
+        if key not in TEXTS + LISTS:
+            keys = ", ".join(TEXTS + LISTS)
+            raise BadInputError(f"{file}: unknown key {key!r}; valid are {keys}", hint=did_you_mean(key, TEXTS + LISTS))
+        if key in TEXTS and not isinstance(value, str):
+            raise BadInputError(f"{file}: {key} must be a text", hint=f'for instance {key} = "model.keras"')
+        if key in LISTS and not (isinstance(value, list) and all(isinstance(item, str) for item in value)):
+            raise BadInputError(f"{file}: {key} must be a list of texts", hint=f'for instance {key} = ["tflite-int8"]')
+    return Project(origin, table.get("model"), tuple(table.get("targets", ())))

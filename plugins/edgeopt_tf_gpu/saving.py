@@ -1,0 +1,67 @@
+"""Writes SavedModels that hold one signature and nothing twice."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from edgeopt.api import TensorSpec
+
+PARTS = ("saved_model.pb", "fingerprint.pb", "variables", "assets")
+"""What belongs to a SavedModel; the folder that it comes from may hold more."""
+
+
+def copy_saved_model(source: Path, folder: Path) -> None:
+    """Copy a SavedModel, and nothing that lies beside it, into a new folder."""
+    folder.mkdir()
+    for part in (source / name for name in PARTS):
+        if part.is_dir():
+            shutil.copytree(part, folder / part.name)
+        elif part.exists():
+            shutil.copyfile(part, folder / part.name)
+
+
+def save(source: Path, folder: Path, inputs: Sequence[TensorSpec], *, xla: bool) -> None:
+    """Save the signature of a SavedModel again, to be compiled with XLA or not."""
+    import tensorflow as tf
+
+    loaded = tf.saved_model.load(str(source))
+    signature = loaded.signatures["serving_default"]
+    # Only what the signature captures is kept alive, so that nothing else is written.
+    save_function(folder, lambda named: signature(**named), inputs, loaded, xla=xla)
+
+
+def save_function(
+    folder: Path,
+    call: Callable[[Mapping[str, Any]], Mapping[str, Any]],
+    inputs: Sequence[TensorSpec],
+    keep: Any,
+    *,
+    xla: bool,
+) -> None:
+    """Write a SavedModel whose one signature is `call`.
+
+    Args:
+        folder: Where to write it.
+        call: From named inputs to named outputs.
+        inputs: The inputs, with fixed shapes.
+        keep: Trackable that owns every variable that `call` uses.
+        xla: Whether the whole of it is compiled with XLA when it runs.
+    """
+    import tensorflow as tf
+
+    module = tf.Module()
+    module.keep = keep
+    specs = [tf.TensorSpec(spec.shape, spec.dtype, name=spec.name) for spec in inputs]
+    names = [spec.name for spec in inputs]
+    function = tf.function(
+        lambda *tensors: dict(call(dict(zip(names, tensors, strict=True)))),
+        input_signature=specs,
+        autograph=False,
+        jit_compile=True if xla else None,
+    )
+    tf.saved_model.save(module, str(folder), signatures=function.get_concrete_function())

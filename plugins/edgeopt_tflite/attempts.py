@@ -1,0 +1,100 @@
+"""Several ways to make one file, tried in turn until one proves itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from edgeopt.api import ExportError
+from edgeopt_tflite import runner
+from edgeopt_tflite.conversion import CHECKED_FEEDS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    Attempt: TypeAlias = tuple[str, Callable[[], bytes]]
+
+LOWEST_SQNR_DB = 6.0
+"""Below this the error is half of the signal: worth trying the other quantizer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Success:
+    """Which attempt made the file, and what went wrong on the way."""
+
+    name: str
+    warnings: tuple[str, ...]
+
+
+def first_success(
+    attempts: Sequence[Attempt], file: Path, feeds: Sequence[Mapping[str, Any]], float_file: Path
+) -> Success:
+    """Write `file` by the first attempt whose result loads, runs, and resembles the float file.
+
+    Where no result resembles it, the first that runs is kept, with a warning.
+
+    Raises:
+        ExportError: None runs; the message has every reason.
+    """
+    reference = _answers(float_file, feeds)
+    failures: list[str] = []
+    doubtful: tuple[str, bytes, str] | None = None
+    for name, build in attempts:
+        verb = "failed"
+        try:
+            content = build()
+            file.write_bytes(content)
+            verb = "wrote a file that does not run"
+            sqnr_db = _lowest_sqnr_db(_answers(file, feeds), reference)
+        except Exception as error:  # noqa: BLE001 - the libraries raise whatever they like
+            failures.append(f"{name} {verb} ({first_line(error)})")
+            continue
+        if sqnr_db >= LOWEST_SQNR_DB:
+            return Success(name, _instead(name, failures))
+        failures.append(f"with {name} the error is as large as the signal (SQNR {sqnr_db:.1f} dB)")
+        doubtful = doubtful or (name, content, failures[-1])
+    if doubtful is None:
+        raise ExportError("; ".join(failures), hint="try --set quantization=dynamic-int8 or float16")
+    file.write_bytes(doubtful[1])
+    return Success(doubtful[0], tuple(failures))
+
+
+def _answers(file: Path, feeds: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Run the file on the first feeds."""
+    model = runner.load(file, 1)
+    answers = []
+    for feed in feeds[:CHECKED_FEEDS]:
+        model.feed(feed)
+        model.invoke()
+        answers.append(model.outputs())
+    return answers
+
+
+def _lowest_sqnr_db(answers: Sequence[Mapping[str, Any]], reference: Sequence[Mapping[str, Any]]) -> float:
+    """Return the signal-to-noise ratio of the worst output over all feeds.
+
+    An output that is all zeros is left to the host, which explains it: another quantizer has the same steps.
+    """
+    import numpy as np
+
+    lowest = float("inf")
+    for name in reference[0] if reference else ():
+        wanted = np.stack([answer[name] for answer in reference])
+        found = np.stack([answer[name] for answer in answers])
+        if np.issubdtype(wanted.dtype, np.floating) and found.any():
+            noise = float(np.sum((found - wanted) ** 2))
+            signal = float(np.sum(wanted**2))
+            lowest = min(lowest, 10 * np.log10(signal / noise) if noise and signal else lowest)
+    return lowest
+
+
+def _instead(name: str, failures: Sequence[str]) -> tuple[str, ...]:
+    """Return what the user must know when the first attempt was not the one."""
+    return (f"quantized by {name}, because {' and '.join(failures)}",) if failures else ()
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of what an exception says, short enough for a table's note."""
+    text = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    return text if len(text) <= 160 else text[:157] + "..."  # noqa: PLR2004 - a line

@@ -1,0 +1,56 @@
+"""The backend `tflite`: one `.tflite` file, in the number format that the options ask for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from edgeopt.api import Artifact, Backend, ExportError
+from edgeopt_tflite.operators import read_operators
+from edgeopt_tflite.production import ACTIVATION_BITS, Options, Production
+
+if TYPE_CHECKING:
+    from edgeopt.api import ExportRequest
+
+
+class Tflite(Backend):
+    """Writes `model.tflite`."""
+
+    name: ClassVar[str] = "tflite"
+    summary: ClassVar[str] = "a TensorFlow Lite file, for phones, boards and microcontrollers"
+    runner: ClassVar[Path] = Path(__file__).with_name("runner.py")
+    Options = Options
+    requires: ClassVar[tuple[str, ...]] = ("ai-edge-litert>=2.3", "numpy>=1.23")
+
+    def export(self, request: ExportRequest) -> Artifact:
+        """Write the file, from the float file that all targets of this backend share.
+
+        Raises:
+            ExportError: The options contradict each other, or the model cannot be made into such a file.
+        """
+        options: Options = request.options
+        if options.io == "int8" and options.quantization != "int8":
+            raise ExportError(
+                f"io = int8 does not go with quantization = {options.quantization}",
+                hint="set quantization=int8, or leave io at float32",
+            )
+        feeds = list(request.calibration)
+        file = request.out_dir / "model.tflite"
+        product = Production(request.source, feeds, options, file, request.log).run()
+        operators = read_operators(file)
+        static = product.quantization in ACTIVATION_BITS
+        remark = operators.remark if static else None
+        return Artifact(
+            main=file,
+            files=(file,),
+            metadata={
+                "quantization": product.quantization,
+                "quantizer": product.quantizer,
+                "io": product.io,
+                "unrolled": product.unrolled,
+                "operators": operators.count,
+                "float_operators": len(operators.floats),
+            },
+            warnings=product.warnings + ((remark,) if remark else ()),
+            calibration_feeds=len(feeds) if static else 0,
+        )

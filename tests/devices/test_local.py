@@ -1,0 +1,67 @@
+"""This machine as a device."""
+
+import sys
+
+import pytest
+
+from edgeopt.devices import open_device
+from edgeopt.devices.base import thread_environment
+from edgeopt.devices.channel import ChannelClosed
+from edgeopt.errors import DeviceError, UsageError
+
+ECHO = """
+import json, os, sys
+for line in sys.stdin:
+    found = {name: os.environ.get(name) for name in json.loads(line)["names"]}
+    print(json.dumps({"python": sys.executable, **found}), flush=True)
+"""
+
+
+@pytest.fixture
+def device():
+    device = open_device("local")
+    yield device
+    device.close()
+
+
+def test_an_address_that_no_device_has():
+    with pytest.raises(UsageError, match="no device is called 'toaster'") as caught:
+        open_device("toaster")
+    assert caught.value.hint == "known: local"
+
+
+def test_a_script_runs_with_this_python_and_pinned_threads(device, tmp_path):
+    (tmp_path / "echo.py").write_text(ECHO)
+    expected = dict(thread_environment(3))
+    with device.open(tmp_path / "echo.py", log=tmp_path / "log", threads=3) as channel:
+        answer = channel.ask({"names": list(expected)}, 10)
+    assert answer.pop("python") == sys.executable
+    assert answer == expected
+    assert expected["OMP_NUM_THREADS"] == expected["TF_NUM_INTRAOP_THREADS"] == "3"
+
+
+def test_closing_the_device_ends_what_runs_on_it(device, tmp_path):
+    (tmp_path / "echo.py").write_text(ECHO)
+    channel = device.open(tmp_path / "echo.py", log=tmp_path / "log")
+    device.close()
+    with pytest.raises(ChannelClosed):
+        channel.ask({"names": []}, 10)
+
+
+def test_push_and_pull(device, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "file").write_text("text")
+    remote = device.push((tmp_path / "folder").relative_to(tmp_path))
+    assert remote == str(tmp_path / "folder")
+    device.pull(remote, tmp_path / "folder")
+    device.pull(remote, tmp_path / "copy")
+    device.pull(f"{remote}/file", tmp_path / "single")
+    assert (tmp_path / "copy" / "file").read_text() == (tmp_path / "single").read_text() == "text"
+    with pytest.raises(DeviceError, match="missing does not exist"):
+        device.push(tmp_path / "missing")
+
+
+def test_facts_and_health_are_of_this_machine(device):
+    assert device.facts().uri == device.uri == "local"
+    assert device.health().cores_allowed == device.facts().cores

@@ -1,0 +1,35 @@
+"""Memory of a process and what it started: both ways of asking agree."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from edgeopt.devices import proctree
+
+HOLD = "held = bytearray(150_000_000); print('ready', flush=True); input()"
+START = f"import subprocess, sys; subprocess.run([sys.executable, '-S', '-c', {HOLD!r}])"
+
+
+@pytest.fixture(scope="module")
+def parent():
+    """A process with a child that holds 150 MB."""
+    process = subprocess.Popen(
+        [sys.executable, "-S", "-c", START], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == "ready\n"
+    yield process.pid
+    process.communicate("\n", timeout=10)
+
+
+@pytest.mark.parametrize("ask", [proctree.tree_rss_bytes, proctree._rss_from_ps])
+def test_the_memory_of_a_child_counts(parent, ask):
+    assert 150_000_000 < ask(parent) < 200_000_000
+
+
+def test_a_process_that_has_ended_holds_nothing():
+    process = subprocess.Popen([sys.executable, "-S", "-c", ""])
+    process.wait()
+    assert proctree.tree_rss_bytes(process.pid) == 0
+    assert proctree.tree_rss_bytes(os.getpid()) > 1_000_000

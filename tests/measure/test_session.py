@@ -1,0 +1,204 @@
+"""Several artifacts side by side, in real harness processes with small runners."""
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from edgeopt.devices.channel import Channel
+from edgeopt.errors import DeviceError
+from edgeopt.measure import harness, stats
+from edgeopt.measure.session import MAX_LAUNCHES, Session, Settings, Subject
+
+QUICK = Settings(seconds=0.4, min_iterations=30, max_launches=3)
+SPIN = """
+    end = time.perf_counter_ns() + {us}_000
+    while time.perf_counter_ns() < end: pass
+"""
+
+
+class Recorder(Channel):
+    """A channel that writes down what it is asked."""
+
+    asked: list[tuple[str, str]]
+    name: str
+
+    def ask(self, message, timeout_s, on_event=None):
+        self.asked.append((self.name, message["op"]))
+        return super().ask(message, timeout_s, on_event)
+
+
+@pytest.fixture
+def subject(device, feeds, tmp_path):
+    """Return a function that makes a subject of a runner file."""
+
+    def make(name: str, runner: Path) -> Subject:
+        def launch():
+            return device.open(Path(harness.__file__), log=tmp_path / f"{name}.log")
+
+        return Subject(name, launch, device.push(runner), "/some/artifact", device.push(feeds))
+
+    return make
+
+
+def test_a_slower_artifact_is_found(subject, write_runner):
+    told = []
+    subjects = [
+        subject("source", write_runner("source", invoke=SPIN.format(us=500))),
+        subject("slow", write_runner("slow", invoke=SPIN.format(us=1000))),
+    ]
+    measured = Session(subjects, QUICK, lambda name, text: told.append((name, text))).run()
+    assert list(measured) == ["source", "slow"]
+    source, slow = measured["source"], measured["slow"]
+    speedup = stats.compare(slow, source)
+    assert speedup.verdict == "slower"
+    assert speedup.ratio == pytest.approx(0.5, abs=0.05)
+    latency = stats.summarise(slow)
+    assert 0.001 <= latency.median_s < 0.005
+    assert latency.ci95_s[0] <= latency.median_s <= latency.ci95_s[1]
+    assert latency.launches == 3
+    assert latency.iterations >= 30
+    assert [len(launch.rounds) for launch in source.launches] == [len(launch.rounds) for launch in slow.launches]
+    assert 5_000_000 < slow.peak_bytes < 200_000_000
+    assert slow.model_bytes < 5_000_000
+    assert {("source", "loading"), ("slow", "warming up"), ("slow", "measuring")} <= set(told)
+
+
+def test_an_artifact_that_dies_is_an_error_and_the_others_go_on(subject, write_runner, device, tmp_path):
+    spin = SPIN.format(us=300)
+    crash = f"{spin}\n    if self.calls > 150: os.abort()"
+    never = Subject("never", lambda: Channel(["no-such-program"], log=tmp_path / "never.log"), "", "", "")
+    subjects = [
+        subject("source", write_runner("source", invoke=spin)),
+        subject("crashes", write_runner("crashes", invoke=crash)),
+        subject("raises", write_runner("raises", load="raise ValueError('no such op: ERFC')")),
+        never,
+        subject("fine", write_runner("fine", invoke=spin)),
+    ]
+    measured = Session(subjects, QUICK).run()
+    errors = {name: error for name, error in measured.items() if isinstance(error, DeviceError)}
+    assert {name: error.message for name, error in errors.items()} == {
+        "crashes": "was killed by SIGABRT (Aborted)",
+        "raises": "does not load: ValueError: no such op: ERFC",
+        "never": "no-such-program cannot be started: No such file or directory",
+    }
+    assert errors["raises"].log == str(tmp_path / "raises.log")
+    assert stats.summarise(measured["fine"]).launches == 3
+    assert all(all(launch.rounds) for name in ("source", "fine") for launch in measured[name].launches)
+    assert all(channel.closed for channel in device._channels)
+
+
+def test_what_must_not_be_timed_is_only_loaded(subject, write_runner):
+    untimed = "untimed = 'no GPU on this device'"
+    subjects = [
+        subject("source", write_runner("source", invoke=SPIN.format(us=300))),
+        subject(
+            "gpu", write_runner("gpu", invoke="os.abort()", extra=f"{untimed}; facts = lambda self: {{'gpus': 0}}")
+        ),
+    ]
+    gpu = Session(subjects, QUICK).run()["gpu"]
+    assert gpu.untimed == "no GPU on this device"
+    assert gpu.facts == {"gpus": 0}
+    assert [launch.rounds for launch in gpu.launches] == [()]
+    assert stats.summarise(gpu) is None
+
+
+def test_only_what_is_unclear_is_launched_again(subject, write_runner):
+    """A latency that differs from process to process cannot become clear; the obvious one is left alone."""
+    luck = """
+        with open(__file__ + ".launches", "a+") as launches:
+            launches.write(".")
+            Runner.ns = 200_000 if launches.tell() % 2 else 400_000
+    """
+    unlucky = "end = time.perf_counter_ns() + self.ns\nwhile time.perf_counter_ns() < end: pass"
+    subjects = [
+        subject("source", write_runner("source", invoke=SPIN.format(us=300))),
+        subject("luck", write_runner("luck", load=luck, invoke=unlucky)),
+        subject("slow", write_runner("slow", invoke=SPIN.format(us=1000))),
+    ]
+    settings = Settings(seconds=0.2, min_iterations=30, max_launches=5)
+    measured = Session(subjects, settings).run()
+    assert {name: len(m.launches) for name, m in measured.items()} == {"source": 5, "luck": 5, "slow": 3}
+    assert stats.compare(measured["luck"], measured["source"]).clear is False
+
+
+def test_the_order_of_the_targets_decides_nothing(write_runner, feeds, tmp_path):
+    runner = write_runner(invoke="time.sleep(0.001)")
+
+    def schedule(names):
+        asked = []
+
+        def make(name):
+            def launch():
+                argv = [sys.executable, harness.__file__]
+                channel = Recorder(argv, log=tmp_path / "log")
+                channel.asked, channel.name = asked, name
+                return channel
+
+            return Subject(name, launch, str(runner), "", str(feeds))
+
+        Session([make(name) for name in names], Settings(seconds=0.01, min_iterations=24, max_launches=3)).run()
+        return [name for name, op in asked if op == "time"]
+
+    forward = schedule(["a", "b", "c"])
+    assert forward == schedule(["c", "b", "a"])
+    rounds = [tuple(forward[i : i + 3]) for i in range(0, len(forward), 3)]
+    assert len(rounds) == 24
+    assert all(sorted(names) == ["a", "b", "c"] for names in rounds)
+    assert len(set(rounds)) > 3
+
+
+def test_a_hang_in_one_artifact_is_its_own_failure(subject, write_runner):
+    subjects = [
+        subject("source", write_runner("source", invoke=SPIN.format(us=300))),
+        subject("hangs", write_runner("hangs", invoke="time.sleep(60)")),
+    ]
+    settings = Settings(seconds=0.1, min_iterations=24, max_launches=3, timeout_s=1.0)
+    measured = Session(subjects, settings).run()
+    assert measured["hangs"].message == "gave no answer within 1 s and was ended"
+    assert len(measured["source"].launches) == 3
+
+
+HOST = """
+import sys
+from pathlib import Path
+from edgeopt.devices.local import LocalDevice
+from edgeopt.measure import harness
+from edgeopt.measure.session import Session, Settings, Subject
+device, folder = LocalDevice(), Path(sys.argv[1])
+def subject(name):
+    launch = lambda: device.open(Path(harness.__file__), log=folder / "log")
+    return Subject(name, launch, str(folder / "hangs.py"), str(folder / name), sys.argv[2])
+Session([subject("a"), subject("b")], Settings(), lambda name, text: print(name, text, flush=True)).run()
+"""
+
+
+@pytest.mark.parametrize("line", ["load", "invoke"])
+def test_an_interrupt_leaves_no_process(write_runner, feeds, tmp_path, line):
+    path = "path" if line == "load" else "self.path"
+    write_runner("hangs", **{line: f"open({path}, 'w').write(str(os.getpid())); time.sleep(60)"})
+    argv = [sys.executable, "-c", HOST, str(tmp_path), str(feeds)]
+    with subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as host:
+        deadline = time.monotonic() + 20
+        while not (pids := [(tmp_path / name).read_text() for name in ("a", "b") if (tmp_path / name).exists()]):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        host.send_signal(signal.SIGINT)
+        _, errors = host.communicate(timeout=10)
+    assert "KeyboardInterrupt" in errors
+    assert not [pid for pid in pids if pid and Path(f"/proc/{pid}").exists()]
+
+
+def test_a_process_that_starts_while_all_are_being_ended_is_ended_too(subject, write_runner):
+    hangs = subject("hangs", write_runner("hangs", load="time.sleep(60)"))
+    session = Session([hangs], Settings())
+    session._stopped = True
+    assert session.run()["hangs"].message == "was stopped"
+
+
+def test_the_default_settings_bound_the_time():
+    assert Settings().max_launches == MAX_LAUNCHES == 8
+    assert Settings().min_launches == 3

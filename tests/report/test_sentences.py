@@ -1,0 +1,92 @@
+"""The answer: which artifact is named, and how it is described."""
+
+from dataclasses import replace
+
+import pytest
+
+from edgeopt.report.schema import Comparison, Result, Run
+from edgeopt.report.sentences import answer, sentence
+from tests.report.conftest import FLOAT32, GPU, INT8, SAVED, SOURCE, fidelity
+
+
+def compared(result: Result, size_ratio: float, speedup: float | None, verdict: str | None) -> Result:
+    interval = None if speedup is None else (speedup * 0.99, speedup * 1.01)
+    return replace(result, versus_source=Comparison(size_ratio, speedup, interval, verdict))
+
+
+def with_rows(run: Run, *results: Result) -> Run:
+    return replace(run, results=(SOURCE, *results))
+
+
+def test_fastest_is_named_and_the_smallest_where_it_is_another(run: Run) -> None:
+    small = compared(replace(FLOAT32, target="small", fidelity=None), 20.0, 0.5, "slower")
+    assert answer(with_rows(run, FLOAT32, INT8, small)) == [
+        (
+            "tflite-int8 is 4.58x faster (4.50 to 4.66) and 11x smaller than the source, and gives the same answer on"
+            " 988 of 1,000 feeds."
+        ),
+        "small is 2.00x slower (1.98 to 2.02) and 20x smaller than the source.",
+    ]
+
+
+def test_nothing_faster(run: Run) -> None:
+    slow = compared(FLOAT32, 3.0, 0.9, "slower")
+    assert answer(with_rows(run, SAVED, slow)) == [
+        "No artifact is faster than the source here.",
+        (
+            "tflite-float32 is 1.11x slower (1.10 to 1.12) and 3.0x smaller than the source, and gives the same answer"
+            " on 1,000 of 1,000 feeds."
+        ),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("result", "text"),
+    [
+        (
+            SAVED,
+            (
+                "saved-without-optimizer is as fast as the source and 2.9x smaller, and gives exactly the same outputs"
+                " on 1,000 feeds."
+            ),
+        ),
+        (
+            GPU,
+            (
+                "tf-gpu is not timed here (no GPU on this device) and 2.9x smaller, and gives the same answer on"
+                " 1,000 of 1,000 feeds."
+            ),
+        ),
+        (
+            compared(SAVED, 1.0, 1.5, "faster"),
+            (
+                "saved-without-optimizer is 1.50x faster (1.48 to 1.52) than the source and of the same size, and gives"
+                " exactly the same outputs on 1,000 feeds."
+            ),
+        ),
+        (
+            replace(compared(INT8, 0.5, None, None), fidelity=fidelity(None, sqnr_db=None)),
+            "tflite-int8 is 2.0x bigger and differs by at most 0.087 on 1,000 feeds.",
+        ),
+        (
+            # Two answers in each feed: the part is no count of feeds.
+            replace(compared(INT8, 2.0, None, None), fidelity=fidelity(0.9885)),
+            "tflite-int8 is 2.0x smaller and gives the same answer on 98.9 % of 1,000 feeds.",
+        ),
+        (
+            replace(compared(INT8, 2.0, None, None), fidelity=fidelity(None, max_abs=float("inf"), sqnr_db=None)),
+            "tflite-int8 is 2.0x smaller and gives numbers that are not finite where the source's are, on 1,000 feeds.",
+        ),
+        (
+            replace(compared(INT8, 2.0, None, None), fidelity=fidelity(0.5, feeds=4000)),
+            "tflite-int8 is 2.0x smaller and gives the same answer on 2,000 of 4,000 samples.",
+        ),
+        (replace(INT8, versus_source=Comparison(None, None, None, None), fidelity=None), "tflite-int8."),
+    ],
+)
+def test_sentence(run: Run, result: Result, text: str) -> None:
+    assert sentence(run, result) == text
+
+
+def test_nothing_to_ship(run: Run) -> None:
+    assert answer(with_rows(run)) == ["No artifact to ship came out of this run."]
