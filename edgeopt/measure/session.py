@@ -160,6 +160,11 @@ class Session:
         self._open: list[Conversation] = []
         self._stopped = False
 
+    @property
+    def subjects(self) -> tuple[str, ...]:
+        """The names of what is measured."""
+        return tuple(subject.name for subject in self._subjects)
+
     def run(self) -> dict[str, Measurement | DeviceError]:
         """Measure everything and return, by name, what came of it; an artifact that failed has its error."""
         for number in range(self._settings.max_launches):

@@ -85,6 +85,8 @@ class Job:
             settings=self.settings,
             progress=self.progress,
         )
+        count = len(session.subjects)
+        self.progress.say(f"measuring {count} models side by side, about {self.settings.seconds * count:.0f} s in all")
         before = self.device.health()
         try:
             session.run()

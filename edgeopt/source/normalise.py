@@ -118,16 +118,33 @@ def normalise(opened: Opened, reference: SourceReference) -> Normalised:
     warnings += [f"the input {old!r} is called {new} from here on" for old, new in opened.renamed]
     if opened.half:
         warnings.append("trained in mixed precision; exported in float32")
+    try:
+        normalised, doubts = _trace_and_check(opened, inputs, ranges)
+    except (EdgeoptError, MemoryError):
+        raise
+    except Exception as error:
+        text = " ".join(str(error).split())
+        listed = ", ".join(f"{spec.name} {list(spec.shape)}" for spec in inputs)
+        raise BadInputError(
+            f"the model does not run on inputs {listed}: {text[:300]}", hint="another --input-shape or --batch may fit"
+        ) from error
+    return replace(normalised, warnings=(*warnings, *doubts))
+
+
+def _trace_and_check(
+    opened: Opened, inputs: tuple[TensorSpec, ...], ranges: dict[str, tuple[float, float]]
+) -> tuple[Normalised, list[str]]:
+    """Return the traced model and what is doubtful about it; whatever the model raises goes through."""
     function = _trace(opened, inputs)
     if not all(_is_known(tensor) for tensor in function.structured_outputs.values()):
         function = _trace(opened, inputs, _observe_shapes(opened, inputs, ranges))
     outputs = tuple(_output(name, tensor) for name, tensor in sorted(function.structured_outputs.items()))
     normalised = Normalised(function, inputs, outputs, opened.owner, ranges, ())
     feed = sample_feed(inputs, ranges)
-    warnings += check_agreement(
+    doubts = check_agreement(
         normalised.infer, lambda asked: answer(opened.original, inputs, asked), feed, half=opened.half
     )
-    return replace(normalised, warnings=tuple(warnings))
+    return normalised, doubts
 
 
 def answer(
@@ -157,7 +174,7 @@ def _observe_shapes(
     for feed in telling_feeds(inputs, ranges):
         for name, array in answer(opened.original, inputs, feed).items():
             seen.setdefault(name, set()).add(array.shape)
-    return {name: next(iter(shapes)) for name, shapes in seen.items() if len(shapes) == 1}
+    return {name: min(shapes) for name, shapes in seen.items() if len(shapes) == 1 and 0 not in min(shapes)}
 
 
 def _trace(opened: Opened, inputs: Sequence[TensorSpec], shapes: Mapping[str, tuple[int, ...]] | None = None) -> Any:
@@ -171,16 +188,7 @@ def _trace(opened: Opened, inputs: Sequence[TensorSpec], shapes: Mapping[str, tu
         return {name: outputs[name] for name in sorted(outputs)}
 
     specs = {spec.name: tf.TensorSpec(spec.shape, spec.dtype, name=spec.name) for spec in inputs}
-    try:
-        return tf.function(named, autograph=False).get_concrete_function(**specs)
-    except EdgeoptError:
-        raise
-    except Exception as error:
-        text = " ".join(str(error).split())
-        listed = ", ".join(f"{spec.name} {list(spec.shape)}" for spec in inputs)
-        raise BadInputError(
-            f"the model does not run on inputs {listed}: {text[:300]}", hint="another --input-shape or --batch may fit"
-        ) from error
+    return tf.function(named, autograph=False).get_concrete_function(**specs)
 
 
 def _output(name: str, tensor: Any) -> TensorSpec:

@@ -87,9 +87,4 @@ def _choose(signatures: dict[str, Any], name: str | None, folder: Path) -> Any:
 
 
 def _slot(name: str, spec: Any) -> Slot:
-    """Return a declared input; a ragged or sparse one has no dtype that we know."""
-    import tensorflow as tf
-
-    if not isinstance(spec, tf.TensorSpec):
-        return Slot(name, (None,), type(spec).__name__.removesuffix("Spec").lower())
     return Slot(name, None if spec.shape.rank is None else tuple(spec.shape.as_list()), spec.dtype.name)

@@ -81,7 +81,11 @@ def open_model(path: str, settings: Mapping[str, Any]) -> Any:
 
 
 def compile_model(tf: Any, model: Any, settings: Mapping[str, Any]) -> Callable[..., dict[str, Any]]:
-    """Return the model as a function of its inputs, in the order of `specs`, that gives named outputs."""
+    """Return the model as a function of its inputs, in the order of `specs`, that gives named outputs.
+
+    A concrete function is called by position: that is the least that TensorFlow takes for a call, and the same for
+    every model, however it was saved.
+    """
     specs = settings["specs"]
     signatures = dict(model.signatures) if settings["loader"] == "saved_model" else {}
     name = settings["signature"] or (
@@ -95,7 +99,8 @@ def compile_model(tf: Any, model: Any, settings: Mapping[str, Any]) -> Callable[
         return results(settings["outputs"], answer)
 
     shapes = [tf.TensorSpec(spec["shape"], spec["dtype"], name=spec["name"]) for spec in specs]
-    function: Callable[..., dict[str, Any]] = tf.function(call, input_signature=shapes, autograph=False)
+    traced = tf.function(call, input_signature=shapes, autograph=False)
+    function: Callable[..., dict[str, Any]] = traced.get_concrete_function()
     return function
 
 
