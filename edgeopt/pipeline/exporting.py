@@ -197,7 +197,8 @@ class Workers:
         if self._stopped.is_set():
             raise ExportError("the run was stopped")
         argv = [sys.executable, "-m", "edgeopt.worker"]
-        environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "1", "PYTHONUNBUFFERED": "1"}
+        # An export needs no GPU, and TensorFlow would take all of its memory.
+        environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "1", "CUDA_VISIBLE_DEVICES": "-1"}
         channel = Channel(argv, log=log, env=environment, memory_limit_bytes=self.settings.memory_limit_bytes)
         self._open.add(channel)
         message = {

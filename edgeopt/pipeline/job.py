@@ -18,7 +18,7 @@ from edgeopt.pipeline.findings import make_run
 from edgeopt.pipeline.plan import Plan
 from edgeopt.pipeline.timing import make_session, spreads
 from edgeopt.report.schema import SOURCE_TARGET
-from edgeopt.source import runner as source_runner
+from edgeopt.source.reference import RUNNER
 
 if TYPE_CHECKING:
     from edgeopt.devices.base import Device
@@ -128,9 +128,8 @@ class Job:
     def _evaluate_source(self) -> Evaluation:
         """Return what the source model answers to the evaluation feeds."""
         self.progress.stage(SOURCE_TARGET, ANSWERING)
-        runner = Path(source_runner.__file__)
         try:
-            evaluation = self._evaluate(SOURCE_TARGET, runner, self.found.opened.saved_model)
+            evaluation = self._evaluate(SOURCE_TARGET, RUNNER, self.found.opened.saved_model)
         except EdgeoptError as error:
             self.found.source_error = error
             self.progress.done(SOURCE_TARGET, f"failed: {error.message}")

@@ -9,7 +9,7 @@ from edgeopt.measure import harness
 from edgeopt.measure.session import Measurement, Session, Settings, Subject
 from edgeopt.measure.stats import round_spread
 from edgeopt.report.schema import SOURCE_TARGET
-from edgeopt.source import runner as source_runner
+from edgeopt.source.reference import RUNNER
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -47,7 +47,7 @@ def make_session(  # noqa: PLR0913 - each is a part of its own
             feeds=device.push(feeds),
         )
 
-    subjects = [subject(SOURCE_TARGET, Path(source_runner.__file__), saved_model)]
+    subjects = [subject(SOURCE_TARGET, RUNNER, saved_model)]
     for entry in entries:
         if entry.exported is not None and entry.folder is not None:
             main = entry.folder / entry.exported.main.relative_to(entry.exported.folder)

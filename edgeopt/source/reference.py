@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 DEMO = Path(__file__).parent / "demo" / "demo.keras"
+RUNNER = Path(__file__).with_name("runner.py")
+"""Runs the normalised SavedModel on a device; never imported by the host."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,9 @@ import os
 import sys
 from pathlib import Path
 
+os.environ["KERAS_BACKEND"] = "tensorflow"  # what the user's own settings say must not matter here
+import tensorflow as tf  # noqa: TID253 - before the clock of `load` starts; the host never imports this file
+
 TYPE_CHECKING = False  # typing itself is not needed on the device
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -28,25 +31,21 @@ class ModelRunner:
     untimed = None
 
     def __init__(self, path: str, threads: int) -> None:
-        os.environ["KERAS_BACKEND"] = "tensorflow"  # what the user's own settings say must not matter here
-        import tensorflow as tf
-
         settings = json.loads(Path(path).with_name("settings.json").read_text("utf-8"))
         tf.config.threading.set_intra_op_parallelism_threads(threads)
         tf.config.threading.set_inter_op_parallelism_threads(1)
         for gpu in tf.config.list_physical_devices("GPU"):
             tf.config.experimental.set_memory_growth(gpu, True)  # or the next artifact's process finds no memory
-        self._tf = tf
         self._dtypes: dict[str, str] = settings["dtypes"]
         self._model = open_model(path, settings)
         self._names = [spec["name"] for spec in settings["specs"]]
-        self._function = compile_model(tf, self._model, settings)
+        self._function = compile_model(self._model, settings)
         self._inputs: list[Any] = []
         self._outputs: dict[str, Any] = {}
 
     def feed(self, inputs: Mapping[str, Any]) -> None:
         """Turn arrays into tensors."""
-        self._inputs = [self._tf.constant(inputs[name]) for name in self._names]
+        self._inputs = [tf.constant(inputs[name]) for name in self._names]
 
     def invoke(self) -> None:
         """Run the model; reading the values back waits for a device that works on its own."""
@@ -58,14 +57,12 @@ class ModelRunner:
 
     def facts(self) -> dict[str, str]:
         """Return where the model is."""
-        return {"placed_on": "GPU" if self._tf.config.list_logical_devices("GPU") else "CPU"}
+        return {"placed_on": "GPU" if tf.config.list_logical_devices("GPU") else "CPU"}
 
 
 def open_model(path: str, settings: Mapping[str, Any]) -> Any:
     """Load the model with what can load it."""
     if settings["loader"] == "saved_model":
-        import tensorflow as tf
-
         return tf.saved_model.load(path)
     if settings["custom_modules"]:
         sys.path.insert(0, os.getcwd())  # noqa: PTH109 - as for `python -m`, so that a module beside the user is found
@@ -80,7 +77,7 @@ def open_model(path: str, settings: Mapping[str, Any]) -> Any:
     return keras.saving.load_model(path, compile=False, safe_mode=not settings["trusted"])
 
 
-def compile_model(tf: Any, model: Any, settings: Mapping[str, Any]) -> Callable[..., dict[str, Any]]:
+def compile_model(model: Any, settings: Mapping[str, Any]) -> Callable[..., dict[str, Any]]:
     """Return the model as a function of its inputs, in the order of `specs`, that gives named outputs.
 
     A concrete function is called by position: that is the least that TensorFlow takes for a call, and the same for

@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import tensorflow as tf  # noqa: TID253 - before the clock of `load` starts; the host never imports this file
+
 TYPE_CHECKING = False  # typing itself is not needed on the device
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -26,12 +28,9 @@ class GpuRunner:
     """
 
     def __init__(self, path: str, threads: int) -> None:
-        import tensorflow as tf
-
         settings = json.loads(Path(path).with_name("settings.json").read_text("utf-8"))
-        self._tf = tf
         self._dtypes: dict[str, str] = settings["outputs"]
-        self._gpu = choose_gpu(tf)
+        self._gpu = choose_gpu()
         tf.config.threading.set_intra_op_parallelism_threads(threads)
         tf.config.threading.set_inter_op_parallelism_threads(1)
         if self._gpu is not None and settings["mixed_precision"]:
@@ -41,17 +40,17 @@ class GpuRunner:
         """Why a latency would mean nothing, or None."""
         with tf.device(self._device):
             self._model = tf.saved_model.load(path)
-            self._names, self._function = compile_signature(tf, self._model.signatures["serving_default"])
+            self._names, self._function = compile_signature(self._model.signatures["serving_default"])
         self._inputs: list[Any] = []
         self._outputs: dict[str, Any] = {}
 
     def feed(self, inputs: Mapping[str, Any]) -> None:
         """Copy one feed to where the model is."""
-        with self._tf.device(self._device):
+        with tf.device(self._device):
             # A constant alone may stay in the memory of the host; identity makes the copy.
-            self._inputs = [self._tf.identity(self._tf.constant(inputs[name])) for name in self._names]
+            self._inputs = [tf.identity(tf.constant(inputs[name])) for name in self._names]
         if self._gpu is not None:
-            self._tf.test.experimental.sync_devices()  # so that the copy is over when the clock starts
+            tf.test.experimental.sync_devices()  # so that the copy is over when the clock starts
 
     def invoke(self) -> None:
         """Run the model; reading the values back waits for the GPU, and the source's runner does so too."""
@@ -65,8 +64,8 @@ class GpuRunner:
         """Return where the model is and, on a GPU, which one and the most memory that TensorFlow took there."""
         if self._gpu is None:
             return {"placed_on": "CPU"}
-        details = self._tf.config.experimental.get_device_details(self._gpu)
-        memory = self._tf.config.experimental.get_memory_info("GPU:0")
+        details = tf.config.experimental.get_device_details(self._gpu)
+        memory = tf.config.experimental.get_memory_info("GPU:0")
         return {
             "placed_on": "GPU",
             "accelerator": str(details.get("device_name", self._gpu.name)),
@@ -74,7 +73,7 @@ class GpuRunner:
         }
 
 
-def compile_signature(tf: Any, signature: Any) -> tuple[list[str], Callable[..., dict[str, Any]]]:
+def compile_signature(signature: Any) -> tuple[list[str], Callable[..., dict[str, Any]]]:
     """Return the names of a signature's inputs, and a function of them by position, which costs least to call."""
     specs = signature.structured_input_signature[1]
     names = sorted(specs)
@@ -86,7 +85,7 @@ def compile_signature(tf: Any, signature: Any) -> tuple[list[str], Callable[...,
     return names, tf.function(call, input_signature=shapes, autograph=False).get_concrete_function()
 
 
-def choose_gpu(tf: Any) -> Any:
+def choose_gpu() -> Any:
     """Return the first GPU, the only one that TensorFlow will see from now on, or None.
 
     TensorFlow lists no GPU where a library of the GPU is missing, so that is the same as none. Without memory growth it

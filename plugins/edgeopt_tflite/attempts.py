@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from edgeopt.api import ExportError
-from edgeopt_tflite import runner
 from edgeopt_tflite.conversion import CHECKED_FEEDS
 
 if TYPE_CHECKING:
@@ -62,6 +61,8 @@ def first_success(
 
 def _answers(file: Path, feeds: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Run the file on the first feeds."""
+    from edgeopt_tflite import runner
+
     model = runner.load(file, 1)
     answers = []
     for feed in feeds[:CHECKED_FEEDS]:

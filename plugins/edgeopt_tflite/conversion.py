@@ -7,7 +7,6 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from edgeopt.api import ExportError
-from edgeopt_tflite import runner
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -66,6 +65,8 @@ def check(file: Path, source: SourceModel, feeds: Iterable[Mapping[str, Any]]) -
     Raises:
         ExportError: An output differs by more than rounding; names it and the error.
     """
+    from edgeopt_tflite import runner
+
     model = runner.load(file, 1)
     for feed in islice(feeds, CHECKED_FEEDS):
         model.feed(feed)

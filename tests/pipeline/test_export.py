@@ -106,10 +106,10 @@ def test_every_artifact_verifies_until_it_is_changed(three, edgeopt):
     file = folder / "tflite-int8" / manifest["main"]
     content = file.read_bytes()
     file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-    code, _, err = edgeopt.run("verify", folder / "tflite-int8")
+    code, out, _ = edgeopt.run("verify", folder / "tflite-int8")
     file.write_bytes(content)
     assert code == 8
-    assert "model.tflite has changed" in err
+    assert "model.tflite has changed" in out
 
 
 def test_nothing_is_left_but_artifacts_logs_and_the_run(three):
@@ -167,14 +167,14 @@ def test_a_model_in_memory_goes_through_the_library(tmp_path):
 
     import edgeopt
 
-    model = keras.Sequential([keras.Input((8,), name="x"), keras.layers.Dense(3, name="y")], name="my net")
+    model = keras.Sequential([keras.Input((8,), name="x"), keras.layers.Dense(3, name="y")], name="my-net")
     run = edgeopt.export(model, "tflite-float32", out=tmp_path, seconds=0.1, min_iterations=30)
     assert [(row.target, row.status) for row in run.results] == [("source", "ok"), ("tflite-float32", "ok")]
-    assert run.model.name == "my_net"
+    assert run.model.name == "my-net"
     assert run.model.chosen_by == "the program"
     assert "tflite-float32" in run.table(width=80)
     assert "<table" in run._repr_html_()
-    assert (tmp_path / "my_net" / "tflite-float32" / "model.tflite").is_file()
+    assert (tmp_path / "my-net" / "tflite-float32" / "model.tflite").is_file()
 
 
 def test_an_output_folder_that_cannot_be_written_to_is_bad_input(edgeopt):
@@ -198,5 +198,6 @@ def test_a_full_disk_is_one_clear_line(edgeopt):
     finally:
         subprocess.run(["umount", disk], check=True)
     assert code == 8
-    assert "the disk is full" in err
+    assert "No space left on device" in err
+    assert "hint: free some space" in err
     assert "Traceback" not in err
