@@ -146,7 +146,7 @@ Seconds: TypeAlias = Annotated[
         min=0,
         rich_help_panel=MEASURING,
         show_default=True,
-        help="Measure each artifact for at least so long.",
+        help="Time each artifact for about so long at most; a clear comparison takes less.",
     ),
 ]
 MinIterations: TypeAlias = Annotated[
@@ -205,7 +205,7 @@ MemoryLimit: TypeAlias = Annotated[
         "--memory-limit",
         metavar="SIZE",
         rich_help_panel=EXPORTING,
-        help="Memory that one child process may use: 4GB or 512MiB.",
+        help="Memory that one child process may use, as 4GB or 512MiB; nine tenths of this machine's if left out.",
     ),
 ]
 Out: TypeAlias = Annotated[

@@ -65,7 +65,7 @@ def find_facts(uri: str) -> Facts:
         os=_system(),
         cpu=_cpu_model(),
         cores=cores_allowed(),
-        memory_bytes=_memory_bytes(),
+        memory_bytes=memory_bytes(),
         python=platform.python_version(),
         runtimes=find_runtimes(RUNTIMES),
     )
@@ -200,12 +200,14 @@ def _cpu_model() -> str:
     return _command(["sysctl", "-n", "machdep.cpu.brand_string"]) or platform.processor() or platform.machine()
 
 
-def _memory_bytes() -> int:
-    """Return the machine's memory."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (ValueError, OSError):
-        return 0
+def memory_bytes() -> int:
+    """Return the memory that this machine has, or what its control group may use; 0 where neither is told."""
+    limits = []
+    with contextlib.suppress(ValueError, OSError):
+        limits.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    with contextlib.suppress(ValueError):  # the word "max" stands for no limit
+        limits.append(int(_read(Path("/sys/fs/cgroup/memory.max")) or ""))
+    return min(limits, default=0)
 
 
 def _command(argv: Sequence[str]) -> str:

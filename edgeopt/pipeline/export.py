@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from edgeopt.data import demo_feeds, load_feeds, noise_feeds
 from edgeopt.devices import open_device
 from edgeopt.errors import BadInputError, UsageError
+from edgeopt.measure.facts import memory_bytes
 from edgeopt.pipeline.entries import Entry
 from edgeopt.pipeline.exporting import Workers
 from edgeopt.pipeline.findings import Findings, ShippedModel, exit_code
@@ -46,6 +47,7 @@ def run_export(settings: ExportSettings, progress: Progress) -> tuple[Run, ExitC
         BadInputError: The model, the data or a target file cannot be used, or the output folder not be written to.
     """
     started = datetime.now(timezone.utc).astimezone().isoformat(timespec="seconds")
+    settings = replace(settings, memory_limit_bytes=settings.memory_limit_bytes or int(0.9 * memory_bytes()) or None)
     targets = choose(_target_names(settings), find_targets())
     plans = make_plan(targets, settings.settings)
     with ExitStack() as stack:

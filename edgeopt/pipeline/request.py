@@ -27,9 +27,9 @@ class ExportSettings:
     timeout_s: float = 900.0
     """How long one export, or one answer of a running artifact, may take."""
     memory_limit_bytes: int | None = None
-    """How much memory one child process may use; None is no limit."""
+    """How much memory one child process may use; None is nine tenths of what the machine has."""
     seconds: float = 2.0
-    """How long each artifact is measured, at least."""
+    """How long each artifact is timed, at most; a clear comparison takes less, and a slow model `min_iterations`."""
     min_iterations: int = 100
     """How often each artifact is run, at least."""
     threads: int = 1
