@@ -60,7 +60,10 @@ quantizer = Quantizer(float_file, recipe.static_wi8_ai8())
 for border in (qtyping.TFLOperationName.INPUT, qtyping.TFLOperationName.OUTPUT):
     quantizer.update_quantization_recipe(".*", border, algorithm_key="no_quantize")
 calibrator = Calibrator(
-    float_file, num_threads=1, mode=CalibrationMode.CALIBRATION_PROFILER_BASED, qsv_update_func=min_max_update
+    float_file,
+    num_threads=os.cpu_count(),
+    mode=CalibrationMode.CALIBRATION_PROFILER_BASED,
+    qsv_update_func=min_max_update,
 )
 calibrator.calibrate({"serving_default": samples}, RecipeManager())
 result = quantizer.quantize(calibrator.get_model_qsvs(), enable_progress_bar=False, enable_progress_report=False)
@@ -88,7 +91,7 @@ def by_edgeopt(model: Path, feeds: Path, targets: tuple[str, ...]) -> float:
         begin = time.perf_counter()
         with closing(Workers(reference, workspace, settings, Silence())) as workers:
             workers.open_model()
-            outcomes = workers.export(plans, feeds, lambda _: None)
+            outcomes = dict(workers.export(plans, feeds, lambda _: None))
             seconds = time.perf_counter() - begin
         for outcome in outcomes.values():
             if not isinstance(outcome, Exported):

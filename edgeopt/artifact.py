@@ -62,6 +62,8 @@ def check_files(folder: Path, main: Path, files: Iterable[Path]) -> list[HashedF
             raise ExportError(f"the backend lists {file}, which is outside its output folder")
         if not file.exists():
             raise ExportError(f"the backend lists {file.relative_to(root)}, which it did not write")
+    if folders := sorted(path.relative_to(root).as_posix() for path in listed if path.is_dir()):
+        raise ExportError(f"the backend lists folders among its files: {', '.join(folders)}")
     present = {path for path in root.rglob("*") if path.is_symlink() or path.is_file()}
     if links := sorted(path.relative_to(root).as_posix() for path in present if path.is_symlink()):
         raise ExportError(f"the backend wrote links, which cannot be shipped: {', '.join(links)}")

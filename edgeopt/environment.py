@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 GPU_LIMIT_S = 120.0
 """TensorFlow is slow to start on a cold disk; beyond this it hangs."""
+USER_EXTRAS = ("legacy",)
+"""What a user may want; the other extras are for those who work on edgeopt."""
 LITTLE_BYTES = 2 * 10**9
 _REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+)[^;>]*(?:>=([0-9.]+))?[^;]*(?:;(.*))?")
 _ASK_TENSORFLOW = """
@@ -114,7 +116,7 @@ def _packages() -> Iterator[Package]:
         match = _REQUIREMENT.match(text)
         marker = (match[3] or "") if match else ""
         extra = re.search(r"extra\s*==\s*['\"]([^'\"]+)", marker)
-        if match and (extra or not marker):
+        if match and (extra[1] in USER_EXTRAS if extra else not marker):
             version = None
             with suppress(metadata.PackageNotFoundError):
                 version = metadata.version(match[1])

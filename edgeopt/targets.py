@@ -28,6 +28,8 @@ BUDGETS = (
     "min_accuracy",
 )
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
+RESERVED = ("all", "logs", "model", "run.json", "source")
+"""They mean something else on the command line, in the table or in the output folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +87,10 @@ def read_target(file: Path) -> Target:
         content = tomllib.loads(file.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise BadInputError(f"the target file {file} cannot be read: {error}") from error
-    if not NAME.fullmatch(file.stem):
+    if not NAME.fullmatch(file.stem) or file.stem in RESERVED:
         raise BadInputError(
             f"the target file {file} has a name that no target can have",
-            hint="use lower case, digits, dots, hyphens and underscores",
+            hint=f"use lower case, digits, dots, hyphens and underscores, and none of {', '.join(RESERVED)}",
         )
     for key, value in content.items():
         if key not in TEXTS + TABLES:

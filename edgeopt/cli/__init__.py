@@ -9,7 +9,8 @@ def main() -> None:
 
     # A polite end from a service manager or a closed terminal is cleaned up after like a Ctrl-C.
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+            signal.signal(number, signal.default_int_handler)
     try:
         from edgeopt.cli.app import app
     except KeyboardInterrupt:  # a very quick Ctrl-C; later ones are told by `failures`

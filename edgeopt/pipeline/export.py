@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from edgeopt.data import demo_feeds, load_feeds, noise_feeds
 from edgeopt.devices import open_device
-from edgeopt.errors import BadInputError, UsageError
+from edgeopt.errors import BadInputError, EdgeoptError, UsageError
 from edgeopt.measure.facts import memory_bytes
 from edgeopt.pipeline.entries import Entry
 from edgeopt.pipeline.exporting import Workers
@@ -74,9 +74,11 @@ def run_export(settings: ExportSettings, progress: Progress) -> tuple[Run, ExitC
             job.export(workers)
             workers.close()  # free their memory, and leave the machine to what is measured
             job.measure()
-        except BaseException:
+        except KeyboardInterrupt:
             job.stop()
-            job.save()
+            with suppress(EdgeoptError):
+                job.save()
+                progress.say(f"what was known by then is in {workspace.folder / 'run.json'}")
             raise
         run = job.save()
         return run, exit_code(run)

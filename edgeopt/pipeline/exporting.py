@@ -7,7 +7,7 @@ import queue
 import sys
 import threading
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 from edgeopt.artifact import HashedFile, check_files
 from edgeopt.contract import TensorSpec
 from edgeopt.devices.channel import Channel, ChannelClosed, ChannelTimeout
-from edgeopt.errors import KINDS, EdgeoptError, ExportError
+from edgeopt.errors import KINDS, EdgeoptError, ExportError, PluginError
+from edgeopt.measure.facts import cores_allowed, memory_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from edgeopt.pipeline.plan import Plan
     from edgeopt.pipeline.request import ExportSettings, Progress
@@ -99,8 +100,8 @@ class Workers:
 
     def export(
         self, plans: Iterable[Plan], calibration: Path, then: Callable[[Exported], Any]
-    ) -> dict[str, Exported | EdgeoptError]:
-        """Export every plan and return what became of it, by target name.
+    ) -> Iterator[tuple[str, Exported | EdgeoptError]]:
+        """Export every plan and yield its target's name with what became of it, as soon as it is known.
 
         Args:
             plans: What to export.
@@ -113,7 +114,9 @@ class Workers:
                 plan.target.name: pool.submit(self._export_one, plan, calibration, then) for plan in plans
             }
             try:
-                return {name: _outcome(future) for name, future in futures.items()}
+                names = {future: name for name, future in futures.items()}
+                for future in as_completed(names):
+                    yield names[future], _outcome(future)
             except BaseException:
                 self.close()  # a Ctrl-C: end the children first, so that the threads that wait for them end too
                 raise
@@ -126,13 +129,11 @@ class Workers:
         self._open.clear()
 
     def _jobs(self, plans: int) -> int:
-        """Return how many workers run at once: as asked, else what cores and free memory allow."""
+        """Return how many workers run at once: as asked, else what cores and memory allow."""
         if self.settings.jobs is not None:
             return max(1, min(self.settings.jobs, plans))
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES") if sys.platform == "linux" else WORKER_BYTES
         # A converter keeps about two cores busy, and every further worker pays for importing TensorFlow again.
-        return max(1, min(cores // 2, free // WORKER_BYTES, plans))
+        return max(1, min(cores_allowed() // 2, memory_bytes() // WORKER_BYTES, plans))
 
     def _export_one(self, plan: Plan, calibration: Path, then: Callable[[Exported], Any]) -> Exported:
         name = plan.target.name
@@ -162,6 +163,7 @@ class Workers:
             "log": str(log),
         }
         channel = self._take(log)
+        channel.log_path = log
         begin = time.monotonic()
         try:
             answer = channel.ask(
@@ -177,8 +179,8 @@ class Workers:
         return Exported(
             plan=plan,
             folder=folder,
-            main=main,
             files=tuple(check_files(folder, main, files)),
+            main=folder / main.resolve().relative_to(folder.resolve()),
             metadata=answer["metadata"],
             warnings=tuple(answer["warnings"]),
             calibration_feeds=answer["calibration_feeds"],
@@ -198,9 +200,13 @@ class Workers:
             raise ExportError("the run was stopped")
         argv = [sys.executable, "-m", "edgeopt.worker"]
         # An export needs no GPU, and TensorFlow would take all of its memory.
-        environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "1", "CUDA_VISIBLE_DEVICES": "-1"}
+        # A file of the user's that is called like a library must not be imported in its place.
+        quiet = {"TF_CPP_MIN_LOG_LEVEL": "1", "CUDA_VISIBLE_DEVICES": "-1", "PYTHONSAFEPATH": "1"}
+        environment = {**os.environ, **quiet}
         channel = Channel(argv, log=log, env=environment, memory_limit_bytes=self.settings.memory_limit_bytes)
         self._open.add(channel)
+        if self._stopped.is_set():  # `close` may have come in between and not have seen this one
+            channel.close()
         message = {
             "op": "open",
             "reference": self.reference.to_dict(),
@@ -228,11 +234,13 @@ def _specs(items: list[dict[str, Any]]) -> tuple[TensorSpec, ...]:
 
 
 def _outcome(future: Future[Exported]) -> Exported | EdgeoptError:
-    """Return the result of one export, or the error that it ended with."""
+    """Return the result of one export, or the error that it ended with; no target's mistake ends the others."""
     try:
         return future.result()
     except EdgeoptError as error:
         return error
+    except Exception as error:  # noqa: BLE001 - whatever a stranger's backend gave back, it is one row
+        return PluginError(f"what the backend gave back cannot be used: {type(error).__name__}: {error}")
 
 
 def _rebuild(described: Mapping[str, str], *, log: str = "") -> EdgeoptError:

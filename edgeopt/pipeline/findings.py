@@ -87,7 +87,7 @@ def make_run(found: Findings) -> schema.Run:
 def exit_code(run: schema.Run) -> ExitCode:
     """Return the highest code that any row of a run has earned."""
     codes = [KINDS[row.error.kind].exit_code for row in run.results if row.error is not None]
-    if any(line.met is False for row in run.results for line in row.budget):
+    if any(line.met is not True for row in run.results if row.status == "ok" for line in row.budget):
         codes.append(ExitCode.BUDGET_NOT_MET)
     return max(codes, default=ExitCode.OK)
 

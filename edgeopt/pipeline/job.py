@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeopt import artifact
-from edgeopt.errors import DegenerateError, EdgeoptError, StoppedError
+from edgeopt.errors import DegenerateError, EdgeoptError, PluginError, StoppedError
 from edgeopt.measure import fidelity, size
 from edgeopt.measure.facts import summarise_health
 from edgeopt.measure.session import Measurement
@@ -17,6 +17,7 @@ from edgeopt.pipeline.evaluating import Evaluation, evaluate
 from edgeopt.pipeline.findings import make_run
 from edgeopt.pipeline.plan import Plan
 from edgeopt.pipeline.timing import make_session, spreads
+from edgeopt.pipeline.workspace import cannot_write
 from edgeopt.report.schema import SOURCE_TARGET
 from edgeopt.source.reference import RUNNER
 
@@ -59,7 +60,9 @@ class Job:
                 checks.append(evaluations.submit(self._check, exported))
 
             try:
-                outcomes = workers.export(plans, self.found.feeds.calibration, check)
+                for name, outcome in workers.export(plans, self.found.feeds.calibration, check):
+                    if isinstance(outcome, EdgeoptError):
+                        self.found.entries[name].error = outcome
                 for future in checks:
                     future.result()
             except BaseException:
@@ -67,9 +70,6 @@ class Job:
                 self.device.close()
                 evaluations.shutdown(wait=True, cancel_futures=True)
                 raise
-        for name, outcome in outcomes.items():
-            if isinstance(outcome, EdgeoptError):
-                self.found.entries[name].error = outcome
 
     def measure(self) -> None:
         """Time the source model and every artifact that has answered."""
@@ -86,7 +86,7 @@ class Job:
             progress=self.progress,
         )
         count = len(session.subjects)
-        self.progress.say(f"measuring {count} models side by side, about {self.settings.seconds * count:.0f} s in all")
+        self.progress.say(f"measuring {count} models side by side, at least three launches of each")
         before = self.device.health()
         try:
             session.run()
@@ -94,17 +94,24 @@ class Job:
             self._take(session, before)
 
     def save(self) -> Run:
-        """Write what is known into `run.json` and return it."""
+        """Write what is known into `run.json` and return it.
+
+        Raises:
+            BadInputError: It cannot be written; the disk may be full.
+        """
         run = make_run(self.found)
         temporary = self.workspace.scratch / "run.json"
-        temporary.write_text(run.to_json() + "\n", "utf-8")
-        temporary.replace(self.workspace.folder / "run.json")
+        try:
+            temporary.write_text(run.to_json() + "\n", "utf-8")
+            temporary.replace(self.workspace.folder / "run.json")
+        except OSError as error:
+            raise cannot_write(self.workspace.folder, error) from error
         return run
 
     def stop(self) -> None:
         """Mark what is not done as stopped by the user."""
         for entry in self.found.entries.values():
-            if entry.error is None and not entry.is_done:
+            if not entry.is_done and (entry.error is None or entry.error.kind == "device"):
                 entry.error = StoppedError("stopped before it was done")
 
     def _take(self, session: Session, before: Health) -> None:
@@ -157,11 +164,13 @@ class Job:
             entry.gzip_bytes = size.gzip_bytes(exported.folder)
             self._compare(entry, exported)
             self._publish(entry, exported)
+        except OSError as error:
+            entry.error = cannot_write(self.workspace.folder, error)
         except EdgeoptError as error:
             entry.error = error
-            self.progress.done(entry.name, f"failed: {error.message}")
-        else:
-            self.progress.done(entry.name, "verified")
+        except Exception as error:  # noqa: BLE001 - whatever a stranger's runner answered, it is one row
+            entry.error = PluginError(f"its answer cannot be used: {type(error).__name__}: {error}")
+        self.progress.done(entry.name, f"failed: {entry.error.message}" if entry.error else "verified")
 
     def _compare(self, entry: Entry, exported: Exported) -> None:
         """Compare the answers of an artifact with those of the source model.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import tempfile
@@ -42,9 +43,7 @@ class Workspace:
             scratch = Path(tempfile.mkdtemp(prefix=f"{SCRATCH_PREFIX}{os.getpid()}-", dir=folder))
             (scratch / "exports").mkdir()
         except OSError as error:
-            raise BadInputError(
-                f"the output folder {folder} cannot be written to: {error.strerror}", hint="choose another with --out"
-            ) from error
+            raise cannot_write(folder, error) from error
         return cls(folder, scratch)
 
     def log(self, name: str) -> Path:
@@ -65,6 +64,14 @@ class Workspace:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         shutil.rmtree(self.scratch, ignore_errors=True)
+
+
+def cannot_write(folder: Path, error: OSError) -> BadInputError:
+    """Return the error for an output folder that refuses a file."""
+    hint = "free some space, or choose another folder with --out"
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        hint = "choose another folder with --out"
+    return BadInputError(f"the output folder {folder} cannot be written to: {error.strerror}", hint=hint)
 
 
 def _owner_is_alive(scratch: Path) -> bool:

@@ -141,6 +141,11 @@ def _notes(run: Run, result: Result) -> list[tuple[str, str]]:
     if is_on_noise(run, result):
         notes.append((f"! {ON_NOISE}", LOUD))
     notes += [(f"! over budget: {_limit(line)}", WRONG) for line in result.budget if line.met is False]
+    notes += [
+        (f"! budget not checked: {plain(line.name)}, since it was not measured", WRONG)
+        for line in result.budget
+        if line.met is None and result.status == "ok"
+    ]
     return notes
 
 

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 CLEARLY = 1.005
 """A ratio of sizes nearer to 1 than this is called the same size."""
+SURELY_SAME = 1.01
+"""Both ends of an interval within this factor of 1 mean that there is no difference worth a word."""
 
 
 def answer(run: Run) -> list[str]:
@@ -47,9 +49,11 @@ def _speed(compared: Comparison | None, result: Result) -> list[str]:
     """Return how fast it is, with the interval of the speed-up."""
     if compared is None or compared.speedup is None or compared.speedup_ci95 is None:
         return [f"not timed here ({plain(result.untimed)})"] if result.untimed else []
-    if compared.verdict == "same":
-        return ["as fast as the source"]
     low, high = compared.speedup_ci95
+    if compared.verdict == "same":
+        if max(high, 1 / low) <= SURELY_SAME:
+            return ["as fast as the source"]
+        return [f"not measurably faster or slower than the source ({low:.2f}x to {high:.2f}x)"]
     if compared.verdict == "slower":
         number, interval = quantities.ratio_range(1 / compared.speedup, (1 / high, 1 / low))
         return [f"{number} slower ({interval}) than the source"]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from edgeopt.errors import BadInputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
     from pathlib import Path
 
 MISSING = re.compile(r"Could not locate (?:class|function) '(?P<a>[^']+)'|Unknown [\w ]+: '(?P<b>[^']+)'")
@@ -31,15 +31,15 @@ def prepare_keras() -> None:
     os.environ.pop("TF_USE_LEGACY_KERAS", None)
 
 
-def import_custom(modules: Iterable[str]) -> None:
+def import_custom(modules: Sequence[str]) -> None:
     """Import the modules that register custom objects; the current folder counts, as for `python -m`.
 
     Raises:
         BadInputError: A module cannot be imported.
     """
     folder = os.getcwd()  # noqa: PTH109 - sys.path holds texts
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
+    if modules and folder not in sys.path:
+        sys.path.append(folder)  # last, so that no file of the user's stands in for a library
     for module in modules:
         _import(module)
 

@@ -182,7 +182,7 @@ def test_an_output_folder_that_cannot_be_written_to_is_bad_input(edgeopt):
     code, out, err = edgeopt.run("export", "-t", "tflite-int8")
     assert (code, out) == (8, "")
     assert "the output folder" in err
-    assert "hint: choose another with --out" in err
+    assert "hint: choose another folder with --out" in err
 
 
 def test_a_full_disk_is_one_clear_line(edgeopt):
