@@ -57,6 +57,8 @@ class BrokenPlugin:
     distribution: str
     version: str
     reason: str
+    claims: str = ""
+    """The name of its backend, where another plugin claims it too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,8 @@ class Registry:
         if name in self.backends:
             return self.backends[name]
         for plugin in self.broken:
+            if plugin.claims == name:
+                raise PluginError(plugin.reason, hint="uninstall all of them but one")
             if plugin.name == name:
                 who = f"{plugin.distribution} {plugin.version}"
                 raise PluginError(
@@ -106,7 +110,8 @@ def find_backends() -> Registry:
         if registered.backend.name in clashes:
             rivals = sorted({r.plugin for _, r in found if r.backend.name == registered.backend.name})
             reason = f"the backend name {registered.backend.name!r} is claimed more than once: {' and '.join(rivals)}"
-            broken.append(BrokenPlugin(entry_name, registered.distribution, registered.version, reason))
+            name = registered.backend.name
+            broken.append(BrokenPlugin(entry_name, registered.distribution, registered.version, reason, claims=name))
     backends = {r.backend.name: r for _, r in found if r.backend.name not in clashes}
     return Registry(dict(sorted(backends.items())), tuple(broken))
 

@@ -93,6 +93,10 @@ def _artifact_as_json(artifact: Artifact) -> dict[str, Any]:
 
     if not isinstance(artifact, Contract):
         raise ExportError(f"the backend returned {type(artifact).__name__}, not an Artifact")
+    for key, value in artifact.metadata.items():
+        if not isinstance(value, (str, int, float)):
+            kind = type(value).__name__
+            raise ExportError(f"the backend's metadata {key!r} is a {kind}, and no text, number or boolean")
     return {
         "main": str(artifact.main),
         "files": [str(file) for file in artifact.files],

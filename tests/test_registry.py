@@ -90,6 +90,19 @@ def test_two_plugins_with_one_backend_name_are_both_named_and_neither_is_used(tm
     )
 
 
+def test_a_target_whose_backend_two_plugins_claim_is_a_row_and_not_the_end(edgeopt):
+    edgeopt.install("one", GOOD)
+    edgeopt.install("two", GOOD)
+    (edgeopt.folder / "targets").mkdir()
+    (edgeopt.folder / "targets" / "both.toml").write_text('backend = "stranger"\n')
+    code, run = edgeopt.json("export", "-t", "both")
+    assert code == 3
+    error = run["results"][1]["error"]
+    assert error["kind"] == "plugin"
+    assert error["message"] == "the backend name 'stranger' is claimed more than once: one 1.0 and two 1.0"
+    assert error["hint"] == "uninstall all of them but one"
+
+
 def test_an_unknown_backend_gets_a_suggestion_and_a_broken_one_its_reason():
     registry = Registry(find_backends().backends, (BrokenPlugin("sick", "edgeopt-sick", "0.3", "it coughs"),))
     with pytest.raises(UsageError) as caught:
