@@ -31,9 +31,9 @@ class Signature:
             self.owner = tf.saved_model.load(str(folder))
         except Exception as error:
             text = " ".join(str(error).split())
-            raise BadInputError(
-                f"the SavedModel {folder} cannot be loaded: {text[:300]}", hint="is the folder complete?"
-            ) from error
+            # TensorFlow needs the optimizers of Keras 2 to read one that was saved with its state.
+            hint = 'pip install "edgeopt[legacy]"' if "add_slot" in text else "is the folder complete?"
+            raise BadInputError(f"the SavedModel {folder} cannot be loaded: {text[:300]}", hint=hint) from error
         self._function = _choose(dict(self.owner.signatures), name, folder)
         self._originals = list(self._function.structured_input_signature[1])
         plain = dict(zip(self._originals, argument_names(self._originals), strict=True))
