@@ -75,7 +75,7 @@ def load_keras(path: Path, *, trusted: bool) -> Any:
         text = " ".join(str(error).split())
         raise BadInputError(
             f"{path} cannot be loaded: {text[:300]}",
-            hint="is it complete, and from this version of Keras or an older one?",
+            hint=f"is it complete, and not from a newer Keras than {keras.__version__}, which is here?",
         ) from error
 
 

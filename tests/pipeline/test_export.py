@@ -91,7 +91,7 @@ def test_without_a_gpu_its_row_has_fidelity_and_no_latency(rows):
 
 def test_the_optimizer_is_gone_and_nothing_else(rows):
     row = rows["saved-without-optimizer"]
-    assert row["warnings"] == ["the optimizer took 480.6 kB of 807.7 kB"]
+    assert row["warnings"] == ["the optimizer took 480.6 kB of 806.8 kB"]
     assert row["fidelity"]["max_abs"] == 0
     assert row["fidelity"]["accuracy"] == 0.985
 

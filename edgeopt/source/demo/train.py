@@ -8,7 +8,9 @@ same machine writes the same weights and the same feeds. It takes a few minutes 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +24,10 @@ CALIBRATION_PER_CLASS = 20
 EVALUATION_PER_CLASS = 100
 EPOCHS = 20
 BATCH = 64
+YOUNGER_KEYS = frozenset(
+    {"input_axes", "output_axes", "renorm", "renorm_clipping", "renorm_momentum", "quantization_config"}
+)
+"""Settings, all at their defaults, that Keras 3.15 writes and Keras 3.12 refuses: the newest one for Python 3.10."""
 
 
 def read_digits() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
@@ -107,6 +113,22 @@ def train(model: Any, images: NDArray[np.uint8], digits: NDArray[np.uint8]) -> N
         sys.stdout.write(f"epoch {epoch + 1}/{EPOCHS}: loss {history['loss'][0]:.4f}\n")
 
 
+def make_portable(file: Path) -> None:
+    """Rewrite a `.keras` file without the settings that older versions of Keras do not know."""
+
+    def known(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: known(item) for key, item in value.items() if key not in YOUNGER_KEYS}
+        return [known(item) for item in value] if isinstance(value, list) else value
+
+    with zipfile.ZipFile(file) as archive:
+        members = [(info, archive.read(info)) for info in archive.infolist()]
+    with zipfile.ZipFile(file, "w") as archive:
+        for info, content in members:
+            config = info.filename == "config.json"
+            archive.writestr(info, json.dumps(known(json.loads(content))) if config else content)
+
+
 def main() -> None:
     """Train, say how good the model is on the evaluation samples, and write the three files."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -129,6 +151,7 @@ def main() -> None:
 
     out.mkdir(parents=True, exist_ok=True)
     model.save(out / "demo.keras")
+    make_portable(out / "demo.keras")
     np.savez_compressed(out / "calibration.npz", image=images[calibration])
     np.savez_compressed(out / "evaluation.npz", image=images[evaluation], labels=digits[evaluation])
 
