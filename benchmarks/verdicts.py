@@ -20,7 +20,7 @@ from specimen import Specimen
 
 from edgeopt.devices.local import LocalDevice
 from edgeopt.measure import stats
-from edgeopt.measure.session import MAX_LAUNCHES, Measurement, Session, Settings
+from edgeopt.measure.session import MAX_LAUNCHES, Session, Settings
 
 PAIRS = {"equal": (0.00, "same", 0.99), "2 % slower": (0.02, "slower", 0.90), "3 % slower": (0.03, "slower", 0.99)}
 """By kind of pair: the part of the latency that the copy spins for, the right verdict, how often it must be found."""
@@ -36,7 +36,7 @@ def measure_pair(specimen: Specimen, extra_ns: int, seed: int) -> dict[str, obje
     found = Session(subjects, Settings(seed=seed)).run()
     wall_s = time.perf_counter() - begin
     source, copy = found["source"], found["copy"]
-    if not isinstance(source, Measurement) or not isinstance(copy, Measurement):
+    if source.error or copy.error:
         raise SystemExit(f"the pair could not be measured: {found}")
     speedup = stats.compare(copy, source)
     latencies = [stats.summarise(measurement) for measurement in (source, copy)]
@@ -54,7 +54,7 @@ def measure_pair(specimen: Specimen, extra_ns: int, seed: int) -> dict[str, obje
 def find_latency_ns(specimen: Specimen) -> float:
     """Return the undisturbed latency of the plain copy; a busy machine's median would make the slow ones slower."""
     found = Session([specimen.subject("source")], Settings()).run()["source"]
-    latency = stats.summarise(found) if isinstance(found, Measurement) else None
+    latency = stats.summarise(found)
     if latency is None:
         raise SystemExit(f"the artifact could not be measured: {found}")
     return stats.quantile(sorted(latency.samples_s), stats.QUIET_SHARE) * 1e9
@@ -85,7 +85,7 @@ def record(specimen: Specimen, folder: Path, latency_ns: float, seed: int) -> No
     found = Session([specimen.subject("source"), *copies], settings).run()
     samples = {}
     for name, measurement in found.items():
-        if not isinstance(measurement, Measurement):
+        if measurement.error:
             raise SystemExit(f"{name} could not be measured: {measurement}")
         samples[name] = [
             [[round(ns / RECORDED_UNIT_NS) for ns in chunk] for chunk in launch.rounds[:RECORDED_ROUNDS]]

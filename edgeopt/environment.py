@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -15,9 +14,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from packaging.requirements import Requirement
+
 from edgeopt.errors import ExitCode
-from edgeopt.measure.facts import QUIET_GOVERNORS, find_facts, find_health
+from edgeopt.measure.facts import QUIET_GOVERNORS, find_facts, find_health, find_runtimes
 from edgeopt.registry import find_backends
+from edgeopt.requirements import unmet
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -29,7 +31,6 @@ GPU_LIMIT_S = 120.0
 USER_EXTRAS = ("legacy",)
 """What a user may want; the other extras are for those who work on edgeopt."""
 LITTLE_BYTES = 2 * 10**9
-_REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+)[^;>]*(?:>=([0-9.]+))?[^;]*(?:;(.*))?")
 _ASK_TENSORFLOW = """
 import json, tensorflow
 gpus = tensorflow.config.list_physical_devices("GPU")
@@ -44,6 +45,7 @@ class Package:
 
     name: str
     wanted: str
+    """As pip writes it, for instance `rich>=14`."""
     version: str | None
     extra: str = ""
 
@@ -111,37 +113,27 @@ def examine(gpu_limit_s: float = GPU_LIMIT_S) -> Environment:
 
 def _packages() -> Iterator[Package]:
     """Yield what edgeopt's own metadata requires, the extras last."""
-    found = []
-    for text in metadata.requires("edgeopt") or ():
-        match = _REQUIREMENT.match(text)
-        marker = (match[3] or "") if match else ""
-        extra = re.search(r"extra\s*==\s*['\"]([^'\"]+)", marker)
-        if match and (extra[1] in USER_EXTRAS if extra else not marker):
-            version = None
-            with suppress(metadata.PackageNotFoundError):
-                version = metadata.version(match[1])
-            found.append(Package(match[1], match[2] or "", version, extra[1] if extra else ""))
-    return iter(sorted(found, key=lambda package: (package.extra, package.name)))
+    found: dict[str, Package] = {}
+    for extra in ("", *USER_EXTRAS):
+        for requirement in map(Requirement, metadata.requires("edgeopt") or ()):
+            if requirement.marker is None or requirement.marker.evaluate({"extra": extra}):
+                version = find_runtimes([requirement.name]).get(requirement.name)
+                wanted = f"{requirement.name}{requirement.specifier}"
+                found.setdefault(requirement.name, Package(requirement.name, wanted, version, extra))
+    return iter(sorted(found.values(), key=lambda package: (package.extra, package.name)))
 
 
 def _missing(packages: Sequence[Package]) -> Iterator[Finding]:
     """Yield a finding for every distribution that is not here, or too old."""
     for package in packages:
-        wanted = f"{package.name}>={package.wanted}" if package.wanted else package.name
-        install = f"{sys.executable} -m pip install '{wanted}'"
+        install = f"{sys.executable} -m pip install '{package.wanted}'"
         if package.version is None and package.extra:
             text = f"{package.name} is not installed; only models from Keras 2 need it"
             yield Finding(text, f"{sys.executable} -m pip install 'edgeopt[{package.extra}]'")
         elif package.version is None:
             yield Finding(f"{package.name} is not installed", install, ExitCode.UNAVAILABLE)
-        elif _numbers(package.version) < _numbers(package.wanted):
+        elif unmet([package.wanted], {package.name: package.version}):
             yield Finding(f"{package.name} {package.version} is too old", install, ExitCode.UNAVAILABLE)
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    """Return the leading numbers of a version, to compare it with a lower bound."""
-    match = re.match(r"\d+(\.\d+)*", version)
-    return tuple(int(part) for part in match[0].split(".")) if match else ()
 
 
 def _plugins() -> Iterator[Finding]:

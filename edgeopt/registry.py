@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pluggy
 
-from edgeopt import hookspec
+from edgeopt import hookspec, requirements
 from edgeopt.contract import Backend
 from edgeopt.errors import PluginError, UsageError, did_you_mean
 from edgeopt.options import check_options_class
@@ -165,4 +165,7 @@ def _checked(group: Iterable[Any]) -> Iterator[type[Backend]]:
         if not Path(item.runner).is_file():
             raise PluginError(f"{item.__name__}.runner is {item.runner}, and there is no such file")
         check_options_class(item.Options)
+        for text in item.requires:
+            if problem := requirements.check(text):
+                raise PluginError(f"{item.__name__}.requires has {text!r}, which is no requirement: {problem}")
         yield item

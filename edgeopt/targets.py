@@ -43,20 +43,21 @@ class Target:
     budget: Mapping[str, float] = field(default_factory=dict)
     device: str | None = None
     path: Path | None = None
+    problem: BadInputError | None = None
+    """Why it cannot be used; then nothing but its name and its file is known."""
 
 
 def find_targets(folder: Path | None = None) -> dict[str, Target]:
     """Return all targets by name: those that come with edgeopt, then those in `targets/` under `folder`.
 
+    A file that cannot be used is a target with a problem: it must not keep the others from being used.
+
     Args:
         folder: Where the user works, by default the current folder; a target file there replaces ours of the same name.
-
-    Raises:
-        BadInputError: A target file cannot be used.
     """
     own = (folder or Path.cwd()) / "targets"
     files = {file.stem: file for place in (_shipped(), own) for file in sorted(place.glob("*.toml"))}
-    return {name: read_target(file) for name, file in sorted(files.items())}
+    return {name: _try_target(file) for name, file in sorted(files.items())}
 
 
 def choose(names: Iterable[str], targets: Mapping[str, Target]) -> list[Target]:
@@ -64,17 +65,38 @@ def choose(names: Iterable[str], targets: Mapping[str, Target]) -> list[Target]:
 
     Raises:
         UsageError: A name is unknown.
+        BadInputError: A target that was named has a problem; among `all`, it is left to the others.
     """
     chosen: dict[str, Target] = {}
     for name in (part.strip() for text in names for part in text.split(",")):
         if name == "all":
             chosen |= targets
-        elif name in targets:
-            chosen[name] = targets[name]
         else:
-            hint = did_you_mean(name, [*targets, "all"]) + "; see edgeopt targets"
-            raise UsageError(f"no target is called {name!r}", hint=hint)
+            chosen[name] = get_target(name, targets)
     return list(chosen.values())
+
+
+def get_target(name: str, targets: Mapping[str, Target]) -> Target:
+    """Return the target called `name`.
+
+    Raises:
+        UsageError: There is none.
+        BadInputError: It has a problem.
+    """
+    if name not in targets:
+        hint = did_you_mean(name, [*targets, "all"]) + "; see edgeopt targets"
+        raise UsageError(f"no target is called {name!r}", hint=hint)
+    if (problem := targets[name].problem) is not None:
+        raise problem
+    return targets[name]
+
+
+def _try_target(file: Path) -> Target:
+    """Return the target of a file, or one that says what is wrong with it."""
+    try:
+        return read_target(file)
+    except BadInputError as error:
+        return Target(file.stem, "", "", path=file, problem=error)
 
 
 def read_target(file: Path) -> Target:

@@ -23,10 +23,20 @@ def test_a_tensorflow_that_does_not_answer_is_a_finding():
 @pytest.mark.parametrize(
     ("package", "text", "command", "code"),
     [
-        (Package("pluggy", "1.6", None), "pluggy is not installed", "pip install 'pluggy>=1.6'", ExitCode.UNAVAILABLE),
-        (Package("rich", "14", "13.9.4"), "rich 13.9.4 is too old", "pip install 'rich>=14'", ExitCode.UNAVAILABLE),
         (
-            Package("tf-keras", "2.21", None, "legacy"),
+            Package("pluggy", "pluggy>=1.6", None),
+            "pluggy is not installed",
+            "pip install 'pluggy>=1.6'",
+            ExitCode.UNAVAILABLE,
+        ),
+        (
+            Package("rich", "rich>=14", "13.9.4"),
+            "rich 13.9.4 is too old",
+            "pip install 'rich>=14'",
+            ExitCode.UNAVAILABLE,
+        ),
+        (
+            Package("tf-keras", "tf-keras>=2.21", None, "legacy"),
             "tf-keras is not installed; only models from Keras 2 need it",
             "pip install 'edgeopt[legacy]'",
             ExitCode.OK,
@@ -41,7 +51,7 @@ def test_what_is_missing_comes_with_the_command_that_adds_it(package, text, comm
 
 
 def test_nothing_is_missing_where_versions_fit():
-    fitting = [Package("a", "2.21", "2.21.0rc1"), Package("b", "", "0.1"), Package("c", "9.0", "10.0")]
+    fitting = [Package("a", "a>=2.21", "2.22.0rc1"), Package("b", "b", "0.1"), Package("c", "c>=9.0", "10.0")]
     assert list(environment._missing(fitting)) == []
 
 

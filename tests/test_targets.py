@@ -74,6 +74,17 @@ def test_targets_are_chosen_by_name_by_list_and_all(tmp_path):
     assert choose(["all"], targets) == list(targets.values())
 
 
+def test_a_file_that_cannot_be_used_is_a_target_with_a_problem_and_the_others_stay(tmp_path):
+    (tmp_path / "targets").mkdir()
+    (tmp_path / "targets" / "bad.toml").write_text("backend = ")
+    targets = find_targets(tmp_path)
+    assert "cannot be read" in targets["bad"].problem.message
+    assert [target.name for target in choose(["tf-gpu"], targets)] == ["tf-gpu"]
+    assert "bad" in [target.name for target in choose(["all"], targets)]
+    with pytest.raises(BadInputError, match="cannot be read"):
+        choose(["bad"], targets)
+
+
 def test_an_unknown_target_gets_a_suggestion(tmp_path):
     with pytest.raises(UsageError) as caught:
         choose(["tflite-int-8"], find_targets(tmp_path))

@@ -12,14 +12,10 @@ MODEL, DATA, MEASURING, EXPORTING, OUTPUT = "The model", "The data", "Measuring"
 
 def complete_target(incomplete: str) -> list[str]:
     """Return the names of targets that go on from `incomplete`, which may be a list with commas."""
-    from edgeopt.errors import EdgeoptError
     from edgeopt.targets import find_targets
 
     done, comma, last = incomplete.rpartition(",")
-    try:
-        names = find_targets()
-    except EdgeoptError:  # a broken target file: completion has no place to say so
-        return []
+    names = [name for name, target in find_targets().items() if target.problem is None]
     return [f"{done}{comma}{name}" for name in (*names, "all") if name.startswith(last)]
 
 

@@ -28,7 +28,7 @@ def targets(context: typer.Context, json: Json = None) -> None:
 
     check_json(json)
     found = find_targets()
-    listing = Listing(tuple((name, target.summary) for name, target in found.items()))
+    listing = Listing(tuple((name, _in_a_line(target)) for name, target in found.items()))
     more = Paragraph("edgeopt targets show NAME tells more about one; a file targets/NAME.toml here adds one.")
     deliver(to_json([_document(target) for target in found.values()]), json, listing, "", more)
 
@@ -41,14 +41,16 @@ def show(
     """Show one target: its backend, its options, its budget and its file."""
     from edgeopt.cli.console import check_json, deliver
     from edgeopt.cli.lists import Listing, to_json
-    from edgeopt.errors import UsageError, did_you_mean
-    from edgeopt.targets import find_targets
+    from edgeopt.targets import find_targets, get_target
 
     check_json(json)
-    found = find_targets()
-    if name not in found:
-        raise UsageError(f"no target is called {name!r}", hint=did_you_mean(name, found))
-    deliver(to_json(_document(found[name])), json, Listing(tuple(_facts(found[name]))))
+    target = get_target(name, find_targets())
+    deliver(to_json(_document(target)), json, Listing(tuple(_facts(target))))
+
+
+def _in_a_line(target: Target) -> str:
+    """Return what a list says of a target."""
+    return target.summary if target.problem is None else f"cannot be used: {target.problem.message}"
 
 
 def _document(target: Target) -> dict[str, Any]:
@@ -61,6 +63,7 @@ def _document(target: Target) -> dict[str, Any]:
         "budget": dict(target.budget),
         "device": target.device,
         "path": str(target.path) if target.path else None,
+        "problem": None if target.problem is None else target.problem.message,
     }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from edgeopt.devices.channel import Channel
@@ -26,6 +26,10 @@ class Device(Protocol):
 
     def health(self) -> Health:
         """Return how the device is at this moment: load, temperature, governor."""
+        ...
+
+    def versions(self, distributions: Iterable[str]) -> Mapping[str, str]:
+        """Return, by name, the versions of those distributions that are installed on the device."""
         ...
 
     def push(self, path: Path) -> str:

@@ -110,6 +110,8 @@ class Channel:
         message: Mapping[str, Any],
         timeout_s: float | None,
         on_event: Callable[[dict[str, Any]], None] | None = None,
+        *,
+        renew: bool = False,
     ) -> dict[str, Any]:
         """Send a message and return its answer.
 
@@ -117,13 +119,14 @@ class Channel:
             message: What is asked.
             timeout_s: How long to wait for the answer before the process is killed; None waits for ever.
             on_event: Is given each line with the key `event` that comes before the answer.
+            renew: Whether an event is a sign of life that lets the wait begin anew.
 
         Raises:
             ChannelClosed: The process ended, or what it said is no answer.
             ChannelTimeout: No answer came in time; the process was killed.
         """
         with self._asking:
-            deadline = None if timeout_s is None else time.monotonic() + timeout_s
+            deadline = _deadline(timeout_s)
             self._send(message)
             while True:
                 line = self._read_line(deadline)
@@ -135,6 +138,8 @@ class Channel:
                     return answer
                 if on_event is not None:
                     on_event(answer)
+                if renew:
+                    deadline = _deadline(timeout_s)
 
     def close(self) -> None:
         """Kill the process with everything that it started, and free what the channel holds; may be called twice."""
@@ -241,6 +246,11 @@ class Channel:
         except OSError:
             return ""
         return "\n".join(_printable(text).strip().splitlines()[-LOG_TAIL_LINES:])
+
+
+def _deadline(timeout_s: float | None) -> float | None:
+    """Return when a wait that begins now is over."""
+    return None if timeout_s is None else time.monotonic() + timeout_s
 
 
 def describe_exit(returncode: int) -> str:

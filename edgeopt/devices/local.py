@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 from edgeopt.devices.base import thread_environment
 from edgeopt.devices.channel import Channel
 from edgeopt.errors import DeviceError
-from edgeopt.measure.facts import Facts, Health, find_facts, find_health
+from edgeopt.measure.facts import Facts, Health, find_facts, find_health, find_runtimes
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
 
@@ -31,6 +32,10 @@ class LocalDevice:
     def health(self) -> Health:
         """Return how this machine is at this moment."""
         return find_health()
+
+    def versions(self, distributions: Iterable[str]) -> Mapping[str, str]:
+        """Return, by name, the versions of those distributions that the Python which runs edgeopt has."""
+        return find_runtimes(distributions)
 
     def push(self, path: Path) -> str:
         """Return the absolute path: the processes see the same files.

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from edgeopt.errors import DeviceError
+from edgeopt.measure.measurement import Launch, Measurement
 from edgeopt.measure.stats import compare
 
 if TYPE_CHECKING:
@@ -82,42 +83,6 @@ class Settings:
     max_launches: int = MAX_LAUNCHES
 
 
-@dataclass(frozen=True, slots=True)
-class Launch:
-    """What one process of an artifact gave; `rounds` are nanoseconds, empty where a round was lost."""
-
-    number: int
-    """Launches with one number were measured side by side, and so were rounds with one position."""
-    load_s: float
-    first_s: float
-    steady: bool
-    rounds: tuple[tuple[int, ...], ...]
-    peak_bytes: int
-    model_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class Measurement:
-    """Everything that was measured of one artifact, raw."""
-
-    name: str
-    threads: int
-    launches: tuple[Launch, ...]
-    untimed: str | None = None
-    """Why its time would mean nothing; then there are no rounds."""
-    facts: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def peak_bytes(self) -> int:
-        """The largest memory of any of its processes."""
-        return max(launch.peak_bytes for launch in self.launches)
-
-    @property
-    def model_bytes(self) -> int:
-        """What loading and the first inference added; the median launch."""
-        return sorted(launch.model_bytes for launch in self.launches)[len(self.launches) // 2]
-
-
 @dataclass(slots=True)
 class _Process:
     """One running harness, and what it has said so far."""
@@ -134,6 +99,8 @@ class _Process:
     """Per round."""
     settle: int = 0
     rounds: list[tuple[int, ...]] = field(default_factory=list)
+    peak_bytes: int | None = None
+    model_bytes: int | None = None
 
 
 class Session:
@@ -165,7 +132,7 @@ class Session:
         """The names of what is measured."""
         return tuple(subject.name for subject in self._subjects)
 
-    def run(self) -> dict[str, Measurement | DeviceError]:
+    def run(self) -> dict[str, Measurement]:
         """Measure everything and return, by name, what came of it; an artifact that failed has its error."""
         for number in range(self._settings.max_launches):
             wanted = self._wanted(number)
@@ -177,10 +144,10 @@ class Session:
                 self._close()
         return self.outcomes()
 
-    def outcomes(self) -> dict[str, Measurement | DeviceError]:
+    def outcomes(self) -> dict[str, Measurement]:
         """Return what came of every artifact so far; one that was never started has no entry."""
         started = [name for name in self._launches if name in self._errors or name in self._last]
-        return {name: self._errors.get(name) or self._measurement(name) for name in started}
+        return {name: self._measurement(name) for name in started}
 
     def _wanted(self, number: int) -> list[Subject]:
         """Return what launch `number` is for: everything at first, then only what is still unclear, and the source."""
@@ -201,15 +168,22 @@ class Session:
         processes = self._load(subjects, 1 if number == 0 else self._settings.loads_at_once)
         processes = [process for process in processes if self._try(process, self._warm)]
         timed = [process for process in processes if process.untimed is None]
+        try:
+            self._time_rounds(timed)
+            for process in processes:
+                if process.subject.name not in self._errors:
+                    self._try(process, self._ask_memory)
+        finally:  # what came before an end, by a crash or by Ctrl-C, still counts
+            for process in processes:
+                self._keep(number, process)
+
+    def _time_rounds(self, timed: list[_Process]) -> None:
+        """Time processes side by side; one that fails takes no part in the rounds that are left."""
         for _ in range(plan_rounds(timed, self._settings)):
             self._random.shuffle(timed)
             for process in timed:
-                if not self._try(process, self._time):
-                    process.rounds.append(())
+                self._try(process, self._time)
             timed = [process for process in timed if process.subject.name not in self._errors]
-        for process in processes:
-            if process.subject.name not in self._errors:
-                self._try(process, lambda process: self._keep(number, process))
 
     def _load(self, subjects: list[Subject], at_once: int) -> list[_Process]:
         """Start the processes and let them load; those that fail are left out."""
@@ -273,18 +247,24 @@ class Session:
         answer = _answer(process.channel.ask(message, self._settings.timeout_s), "does not run", process.channel)
         process.rounds.append(tuple(answer["samples_ns"]))
 
-    def _keep(self, number: int, process: _Process) -> None:
-        """Ask for the memory and keep the launch."""
+    def _ask_memory(self, process: _Process) -> None:
+        """Ask what memory the process took, and what its runner found."""
         memory = _answer(process.channel.ask({"op": "memory"}, self._settings.timeout_s), "failed", process.channel)
         process.facts = {**process.facts, **memory["facts"]}
+        process.peak_bytes, process.model_bytes = memory["peak_bytes"], memory["model_bytes"]
+
+    def _keep(self, number: int, process: _Process) -> None:
+        """Keep what a launch gave; one that ended before its first round gave nothing."""
+        if not process.rounds and process.peak_bytes is None:
+            return
         launch = Launch(
             number=number,
             load_s=process.load_s,
             first_s=process.first_s,
             steady=process.steady,
             rounds=tuple(process.rounds),
-            peak_bytes=memory["peak_bytes"],
-            model_bytes=memory["model_bytes"],
+            peak_bytes=process.peak_bytes,
+            model_bytes=process.model_bytes,
         )
         self._launches[process.subject.name].append(launch)
 
@@ -292,8 +272,15 @@ class Session:
         return name in self._last and self._last[name].untimed is not None
 
     def _measurement(self, name: str) -> Measurement:
-        last = self._last[name]
-        return Measurement(name, self._settings.threads, tuple(self._launches[name]), last.untimed, last.facts)
+        last = self._last.get(name)
+        return Measurement(
+            name,
+            self._settings.threads,
+            tuple(self._launches[name]),
+            untimed=last.untimed if last else None,
+            facts=last.facts if last else {},
+            error=self._errors.get(name),
+        )
 
     def _close(self) -> None:
         """End all processes."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from edgeopt.measure.session import Launch, Measurement
+    from edgeopt.measure.measurement import Launch, Measurement
 
 Verdict: TypeAlias = Literal["faster", "slower", "same"]
 
@@ -34,7 +34,8 @@ class Latency:
     """How long one inference takes; a percentile is None where there are too few samples for it."""
 
     median_s: float
-    ci95_s: tuple[float, float]
+    ci95_s: tuple[float, float] | None
+    """None after a single launch, which says nothing of how far others would lie apart."""
     mean_s: float
     min_s: float
     p90_s: float | None
@@ -54,8 +55,9 @@ class Speedup:
     """How many times faster an artifact is than another; above 1 is faster."""
 
     ratio: float
-    ci95: tuple[float, float]
-    verdict: Verdict
+    ci95: tuple[float, float] | None
+    """None, and no verdict with it, after a single launch."""
+    verdict: Verdict | None
     clear: bool
     """Whether another launch would hardly change the verdict."""
 
@@ -71,7 +73,7 @@ def summarise(measurement: Measurement) -> Latency | None:
     ordered = sorted(samples_s)
     return Latency(
         median_s=median_s,
-        ci95_s=(max(0.0, median_s - half_s), median_s + half_s),
+        ci95_s=(max(0.0, median_s - half_s), median_s + half_s) if math.isfinite(half_s) else None,
         mean_s=statistics.fmean(samples_s),
         min_s=ordered[0],
         p90_s=percentile(ordered, 0.90),
@@ -93,6 +95,8 @@ def compare(measurement: Measurement, source: Measurement) -> Speedup | None:
     if not effects:
         return None
     mean, half = interval(effects)
+    if not math.isfinite(half):
+        return Speedup(math.exp(mean), None, None, clear=False)
     return Speedup(
         ratio=math.exp(mean),
         ci95=(math.exp(mean - half), math.exp(mean + half)),

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from edgeopt.errors import EdgeoptError
     from edgeopt.measure.fidelity import Fidelity
-    from edgeopt.measure.session import Measurement
+    from edgeopt.measure.measurement import Measurement
     from edgeopt.pipeline.exporting import Exported
     from edgeopt.pipeline.plan import Plan, Refusal
 
@@ -48,7 +48,8 @@ class Entry:
     @property
     def is_done(self) -> bool:
         """Whether nothing more is to be found out."""
-        return self.published and (self.untimed is not None or self.measurement is not None)
+        measured = self.measurement is not None and bool(self.measurement.launches)
+        return self.published and (self.untimed is not None or measured)
 
 
 def result_of(entry: Entry, source: schema.Result, source_measurement: Measurement | None) -> schema.Result:
@@ -90,7 +91,7 @@ def latency_record(measurement: Measurement | None) -> schema.Latency | None:
 
 def memory_record(measurement: Measurement | None) -> schema.Memory | None:
     """Return the memory of a measurement, None when no process came to its end."""
-    if measurement is None or not measurement.launches:
+    if measurement is None or measurement.peak_bytes is None or measurement.model_bytes is None:
         return None
     return schema.Memory(measurement.peak_bytes, measurement.model_bytes)
 

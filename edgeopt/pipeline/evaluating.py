@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from edgeopt.contract import Array
     from edgeopt.devices.base import Device
-    from edgeopt.pipeline.request import ExportSettings
+    from edgeopt.pipeline.request import ExportSettings, Progress
     from edgeopt.pipeline.workspace import Workspace
 
 
@@ -37,8 +37,11 @@ def evaluate(  # noqa: PLR0913 - each is a fact of its own
     device: Device,
     workspace: Workspace,
     settings: ExportSettings,
+    progress: Progress,
 ) -> Evaluation:
     """Run an artifact over `feeds` on `device`, in a process of its own.
+
+    The time limit is for loading, and for each stretch without a sign that it goes on, so many feeds may take long.
 
     Raises:
         ExportError: The artifact does not load, or does not run to the end.
@@ -57,7 +60,11 @@ def evaluate(  # noqa: PLR0913 - each is a fact of its own
         }
         loaded = _answer(channel.ask(loading, settings.timeout_s), "does not load", log)
         running = {"op": "evaluate", "feeds": device.push(feeds), "out": str(out)}
-        _answer(channel.ask(running, settings.timeout_s), "does not run", log)
+
+        def tell(event: dict[str, Any]) -> None:
+            progress.stage(name, f"answering the evaluation feeds, {event['done']:,} of {event['of']:,}")
+
+        _answer(channel.ask(running, settings.timeout_s, tell, renew=True), "does not run", log)
     return Evaluation(read_outputs(out), loaded["untimed"], loaded["facts"])
 
 

@@ -18,7 +18,7 @@ from edgeopt.pipeline.entries import Entry
 from edgeopt.pipeline.exporting import Workers
 from edgeopt.pipeline.findings import Findings, ShippedModel, exit_code
 from edgeopt.pipeline.job import Job
-from edgeopt.pipeline.plan import make_plan
+from edgeopt.pipeline.plan import make_plan, refuse_unfit
 from edgeopt.pipeline.workspace import Workspace
 from edgeopt.source.project import read_project
 from edgeopt.source.reference import DEMO, resolve_source
@@ -53,6 +53,7 @@ def run_export(settings: ExportSettings, progress: Progress) -> tuple[Run, ExitC
     with ExitStack() as stack:
         reference = _resolve(settings, stack)
         device = stack.enter_context(closing(open_device(_device_uri(settings, targets))))
+        plans = refuse_unfit(plans, device)
         workspace = stack.enter_context(Workspace.create(settings.out, reference.name))
         workers = stack.enter_context(closing(Workers(reference, workspace, settings, progress)))
         progress.stage("model", f"opening {reference.name}")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from edgeopt.data import FeedSet
     from edgeopt.errors import EdgeoptError
     from edgeopt.measure.facts import Facts
-    from edgeopt.measure.session import Measurement
+    from edgeopt.measure.measurement import Measurement
     from edgeopt.pipeline.exporting import OpenedModel
     from edgeopt.source.reference import SourceReference
 

@@ -12,7 +12,6 @@ from edgeopt import artifact
 from edgeopt.errors import DegenerateError, EdgeoptError, PluginError, StoppedError
 from edgeopt.measure import fidelity, size
 from edgeopt.measure.facts import summarise_health
-from edgeopt.measure.session import Measurement
 from edgeopt.pipeline.evaluating import Evaluation, evaluate
 from edgeopt.pipeline.findings import make_run
 from edgeopt.pipeline.plan import Plan
@@ -118,19 +117,15 @@ class Job:
         """Keep what a session has found."""
         outcomes = session.outcomes()
         for name, outcome in outcomes.items():
-            self.progress.done(name, "measured" if isinstance(outcome, Measurement) else f"failed: {outcome.message}")
+            self.progress.done(name, f"failed: {outcome.error.message}" if outcome.error else "measured")
         self.found.health = summarise_health(before, self.device.health(), spreads(outcomes))
         source = outcomes.pop(SOURCE_TARGET, None)
-        if isinstance(source, Measurement):
-            self.found.source_measurement = source
-        else:
-            self.found.source_error = source
+        self.found.source_measurement = source
+        self.found.source_error = source.error if source else None
         for name, outcome in outcomes.items():
             entry = self.found.entries[name]
-            if isinstance(outcome, Measurement):
-                entry.measurement = outcome
-            elif entry.error is None:
-                entry.error = outcome
+            entry.measurement = outcome
+            entry.error = entry.error or outcome.error
 
     def _evaluate_source(self) -> Evaluation:
         """Return what the source model answers to the evaluation feeds."""
@@ -153,6 +148,7 @@ class Job:
             device=self.device,
             workspace=self.workspace,
             settings=self.settings,
+            progress=self.progress,
         )
 
     def _check(self, exported: Exported) -> None:

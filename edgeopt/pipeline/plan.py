@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from edgeopt.errors import BadInputError, EdgeoptError, UnavailableError, UsageError, did_you_mean
 from edgeopt.options import describe, fill
 from edgeopt.registry import find_backends
+from edgeopt.requirements import names, unmet
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from edgeopt.contract import Backend
+    from edgeopt.devices.base import Device
     from edgeopt.targets import Target
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One target that can be tried; `options` are the values that differ from the backend's defaults."""
+    """One target that can be tried."""
 
     target: Target
     backend: type[Backend]
     plugin: str
     options: dict[str, Any]
+    """Every option of the backend, by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,23 @@ def make_plan(targets: Iterable[Target], settings: Iterable[str]) -> list[Plan |
     return plans
 
 
+def refuse_unfit(plans: Iterable[Plan | Refusal], device: Device) -> list[Plan | Refusal]:
+    """Return the plans, those refused whose runner needs what is not installed on the device."""
+    return [_fit(plan, device) if isinstance(plan, Plan) else plan for plan in plans]
+
+
+def _fit(plan: Plan, device: Device) -> Plan | Refusal:
+    requires = plan.backend.requires
+    missing = unmet(requires, device.versions(names(requires)))
+    if not missing:
+        return plan
+    error = UnavailableError(
+        f"the device {device.uri} does not have {', '.join(missing)}, which its runner needs",
+        hint=f"install it there: pip install {' '.join(map(shlex.quote, missing))}",
+    )
+    return Refusal(plan.target, plan.plugin, error)
+
+
 def _parse(text: str, targets: list[Target]) -> tuple[str | None, str, str]:
     """Split `target.key=value`; the target is None where it was left out."""
     path, equals, value = text.partition("=")
@@ -78,6 +99,8 @@ def _parse(text: str, targets: list[Target]) -> tuple[str | None, str, str]:
 def _plan(target: Target, wanted: list[tuple[str | None, str, str]]) -> Plan | Refusal:
     """Plan one target; a broken or unavailable backend is a refusal, a wrong option an error."""
     registry = find_backends()
+    if target.problem is not None:
+        return Refusal(target, "", target.problem)
     try:
         registered = registry.get(target.backend)
     except UsageError as error:
@@ -95,4 +118,5 @@ def _plan(target: Target, wanted: list[tuple[str | None, str, str]]) -> Plan | R
     keys = {option.name for option in describe(backend.Options)}
     chosen = {key: value for name, key, value in wanted if name == target.name or (name is None and key in keys)}
     fill(backend.Options, chosen, origin="--set")
-    return Plan(target, backend, registered.plugin, {**target.options, **chosen})
+    options = fill(backend.Options, {**target.options, **chosen}, origin=target.name)
+    return Plan(target, backend, registered.plugin, {o.name: getattr(options, o.name) for o in describe(type(options))})

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeopt.measure import harness
-from edgeopt.measure.session import Measurement, Session, Settings, Subject
+from edgeopt.measure.session import Session, Settings, Subject
 from edgeopt.measure.stats import round_spread
 from edgeopt.report.schema import SOURCE_TARGET
 from edgeopt.source.reference import RUNNER
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from edgeopt.devices.base import Device
-    from edgeopt.errors import DeviceError
+    from edgeopt.measure.measurement import Measurement
     from edgeopt.pipeline.entries import Entry
     from edgeopt.pipeline.request import ExportSettings, Progress
     from edgeopt.pipeline.workspace import Workspace
@@ -62,6 +62,6 @@ def make_session(  # noqa: PLR0913 - each is a part of its own
     return Session(subjects, wanted, progress.stage)
 
 
-def spreads(found: dict[str, Measurement | DeviceError]) -> dict[str, float]:
+def spreads(found: dict[str, Measurement]) -> dict[str, float]:
     """Return how far the rounds of each measurement lay apart, relative to its median."""
-    return {name: round_spread(m) for name, m in found.items() if isinstance(m, Measurement) and m.launches}
+    return {name: round_spread(measurement) for name, measurement in found.items() if measurement.launches}

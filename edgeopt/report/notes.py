@@ -45,6 +45,11 @@ def _about(result: Result) -> Iterator[str]:
     for warning in result.warnings:
         if warning != result.untimed:
             yield plain(warning)
+    accelerator = result.artifact.metadata.get("accelerator") if result.artifact else None
+    if result.latency is not None and accelerator:
+        yield f"ran on {plain(accelerator)}"
+    if result.latency is not None and result.latency.ci95_s is None:
+        yield "measured in one launch only, so neither its interval nor a verdict is known"
     if result.latency is not None and not result.latency.steady:
         yield "its latency had not settled when it was measured; measure longer with --seconds"
     if result.error is not None:

@@ -84,7 +84,10 @@ def _status(result: Result) -> Cell:
 
 def _latency(result: Result) -> Cell:
     if result.latency is not None:
-        text = quantities.seconds_within(result.latency.median_s, result.latency.ci95_s)
+        latency = result.latency
+        if latency.ci95_s is None:
+            return Cell(quantities.seconds(latency.median_s))
+        text = quantities.seconds_within(latency.median_s, latency.ci95_s)
         return Cell(text, brief=text.partition(" ±")[0])
     if result.status != "ok":
         return Cell()

@@ -121,7 +121,8 @@ class Latency:
     """How long one inference takes; a percentile is None where there are too few samples for it."""
 
     median_s: float
-    ci95_s: tuple[float, float]
+    ci95_s: tuple[float, float] | None
+    """None after a single launch."""
     mean_s: float
     min_s: float
     p90_s: float | None

@@ -6,48 +6,16 @@ dimension. A fixed batch at the input does not reach them, and no converter to T
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-    from pathlib import Path
-
-GRAPH = "saved_model.pb"
+    from collections.abc import Iterable
 
 
-@contextmanager
-def repaired_copy(folder: Path, batch: int, scratch: Path) -> Iterator[Path | None]:
-    """Give a copy of a SavedModel whose loops know the batch, for as long as the context lasts.
-
-    Args:
-        folder: The SavedModel.
-        batch: The batch.
-        scratch: Where the copy goes; must not exist. Weights are linked, not copied.
-
-    Yields:
-        The copy, or None when there is nothing to repair.
-    """
-    from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
-
-    graph = SavedModel()
-    if (folder / GRAPH).is_file():
-        graph.ParseFromString((folder / GRAPH).read_bytes())
+def fix_batch(graph: Any, batch: int) -> int:
+    """Set the batch in the lists of every loop of a SavedModel's protocol buffer; return how many were set."""
     bodies = [body.node_def for meta in graph.meta_graphs for body in meta.graph_def.library.function]
-    if not sum(_repair(nodes, batch) for nodes in bodies):
-        yield None
-        return
-    scratch.mkdir()
-    try:
-        for item in folder.iterdir():
-            if item.name != GRAPH:
-                (scratch / item.name).symlink_to(item)
-        (scratch / GRAPH).write_bytes(graph.SerializeToString())
-        yield scratch
-    finally:
-        for item in scratch.iterdir():
-            item.unlink()
-        scratch.rmdir()
+    return sum(_repair(nodes, batch) for nodes in bodies)
 
 
 def _repair(nodes: Iterable[Any], batch: int) -> int:

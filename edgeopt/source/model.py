@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 from edgeopt.contract import TensorSpec
 from edgeopt.errors import BadInputError, ExportError
 from edgeopt.source.applications import build_application
+from edgeopt.source.graphs import edited_copy, forget_slots
 from edgeopt.source.layout import find_layout
 from edgeopt.source.legacy import normalise_legacy
 from edgeopt.source.load import OldKerasFileError, import_custom, load_keras, prepare_keras
-from edgeopt.source.loops import repaired_copy
+from edgeopt.source.loops import fix_batch
 from edgeopt.source.normalise import MODEL, SPEC, Normalised, answer, normalise
 from edgeopt.source.shelf import Shelf
 from edgeopt.source.signature import Signature
@@ -166,12 +167,17 @@ class _Opening:
 
     def _normalise_signature(self, folder: Path) -> Normalised:
         path, name = Path(self.reference.path), self.reference.signature
-        signature = Signature(path, name)
-        with repaired_copy(path, self.reference.batch, folder / "repaired") as copy:
-            if copy is not None:
-                with suppress(BadInputError):  # where the repair does not fit, the model goes on as it is
-                    return normalise(signature.through(Signature(copy, name)), self.reference)
-        return normalise(signature, self.reference)
+        with edited_copy(path, folder / "readable", forget_slots) as copy:
+            readable = copy or path
+            signature = Signature(readable, name, shown=path)
+            with edited_copy(readable, folder / "repaired", self._fix_batch) as repaired:
+                if repaired is not None:
+                    with suppress(BadInputError):  # where the repair does not fit, the model goes on as it is
+                        return normalise(signature.through(Signature(repaired, name, shown=path)), self.reference)
+            return normalise(signature, self.reference)
+
+    def _fix_batch(self, graph: Any) -> int:
+        return fix_batch(graph, self.reference.batch)
 
     def _load_keras(self) -> Any:
         if self._keras is None:

@@ -38,11 +38,12 @@ class Model:
         return dict(self._results)
 
     def facts(self) -> dict[str, Any]:
-        """Return the version of TensorFlow and where it works."""
-        return {
-            "tensorflow": tf.__version__,
-            "placed_on": "GPU" if tf.config.list_logical_devices("GPU") else "CPU",
-        }
+        """Return the version of TensorFlow, where it works and, on a GPU, on which."""
+        found = {"tensorflow": tf.__version__, "placed_on": "CPU"}
+        for gpu in tf.config.list_physical_devices("GPU")[:1]:
+            details = tf.config.experimental.get_device_details(gpu)
+            found |= {"placed_on": "GPU", "accelerator": str(details.get("device_name", gpu.name))}
+        return found
 
 
 def _by_position(signature: Any) -> tuple[dict[str, Any], Any]:

@@ -19,22 +19,22 @@ class Signature:
     Args:
         folder: The SavedModel.
         name: Which signature; None takes `serving_default`, or the only one there is.
+        shown: What the user calls the folder, where it is a copy; for messages.
 
     Raises:
         BadInputError: The folder cannot be loaded, or has no such signature.
     """
 
-    def __init__(self, folder: Path, name: str | None) -> None:
+    def __init__(self, folder: Path, name: str | None, *, shown: Path) -> None:
         import tensorflow as tf
 
         try:
             self.owner = tf.saved_model.load(str(folder))
         except Exception as error:
             text = " ".join(str(error).split())
-            # TensorFlow needs the optimizers of Keras 2 to read one that was saved with its state.
-            hint = 'pip install "edgeopt[legacy]"' if "add_slot" in text else "is the folder complete?"
-            raise BadInputError(f"the SavedModel {folder} cannot be loaded: {text[:300]}", hint=hint) from error
-        self._function = _choose(dict(self.owner.signatures), name, folder)
+            message = f"the SavedModel {shown} cannot be loaded: {text[:300]}"
+            raise BadInputError(message, hint="is the folder complete?") from error
+        self._function = _choose(dict(self.owner.signatures), name, shown)
         self._originals = list(self._function.structured_input_signature[1])
         plain = dict(zip(self._originals, argument_names(self._originals), strict=True))
         specs = self._function.structured_input_signature[1]

@@ -56,8 +56,11 @@ class ModelRunner:
         return {name: self._outputs[name].astype(dtype, copy=False) for name, dtype in self._dtypes.items()}
 
     def facts(self) -> dict[str, str]:
-        """Return where the model is."""
-        return {"placed_on": "GPU" if tf.config.list_logical_devices("GPU") else "CPU"}
+        """Return where the model is and, on a GPU, on which."""
+        for gpu in tf.config.list_physical_devices("GPU")[:1]:
+            details = tf.config.experimental.get_device_details(gpu)
+            return {"placed_on": "GPU", "accelerator": str(details.get("device_name", gpu.name))}
+        return {"placed_on": "CPU"}
 
 
 def open_model(path: str, settings: Mapping[str, Any]) -> Any:

@@ -97,6 +97,7 @@ def test_targets_as_json(cli, board):
         "budget": {"max_size_bytes": 300000},
         "device": "local",
         "path": str(board),
+        "problem": None,
     }
     assert json.loads(cli("targets", "show", "a-board", "--json", "-").out) == found["a-board"]
 
@@ -122,9 +123,14 @@ def test_json_that_cannot_be_written(cli, tmp_path):
 
 def test_broken_target_file(cli, board):
     board.write_text("backend = ")
-    ended = cli("targets")
-    assert (ended.code, ended.out) == (8, "")
-    assert ended.err.startswith(f"error: the target file {board} cannot be read")
+    listed = cli("targets")
+    assert listed.code == 0
+    assert "a-board" in listed.out
+    assert f"cannot be used: the target file {board}" in " ".join(listed.out.split())
+    assert "tflite-int8" in listed.out
+    shown = cli("targets", "show", "a-board")
+    assert (shown.code, shown.out) == (8, "")
+    assert shown.err.startswith(f"error: the target file {board} cannot be read")
 
 
 def blocks(out: str) -> dict[str, str]:

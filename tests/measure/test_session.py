@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from edgeopt.devices.channel import Channel
-from edgeopt.errors import DeviceError
 from edgeopt.measure import harness, stats
 from edgeopt.measure.session import MAX_LAUNCHES, Session, Settings, Subject
 
@@ -69,7 +68,9 @@ def test_a_slower_artifact_is_found(subject, write_runner):
 
 def test_an_artifact_that_dies_is_an_error_and_the_others_go_on(subject, write_runner, device, tmp_path):
     spin = SPIN.format(us=300)
-    crash = f"{spin}\n    if self.calls > 150: os.abort()"
+    flag = tmp_path / "measuring"
+    count = f"self.timed = getattr(self, 'timed', 0) + os.path.exists({str(flag)!r})"
+    crash = f"{spin}\n    {count}\n    if self.timed > 60: os.abort()"
     never = Subject("never", lambda: Channel(["no-such-program"], log=tmp_path / "never.log"), "", "", "")
     subjects = [
         subject("source", write_runner("source", invoke=spin)),
@@ -78,8 +79,13 @@ def test_an_artifact_that_dies_is_an_error_and_the_others_go_on(subject, write_r
         never,
         subject("fine", write_runner("fine", invoke=spin)),
     ]
-    measured = Session(subjects, QUICK).run()
-    errors = {name: error for name, error in measured.items() if isinstance(error, DeviceError)}
+
+    def tell(name, text):
+        if (name, text) == ("crashes", "measuring"):
+            flag.touch()
+
+    measured = Session(subjects, QUICK, tell).run()
+    errors = {name: found.error for name, found in measured.items() if found.error}
     assert {name: error.message for name, error in errors.items()} == {
         "crashes": "was killed by SIGABRT (Aborted)",
         "raises": "does not load: ValueError: no such op: ERFC",
@@ -87,6 +93,13 @@ def test_an_artifact_that_dies_is_an_error_and_the_others_go_on(subject, write_r
     }
     assert errors["raises"].log == str(tmp_path / "raises.log")
     assert stats.summarise(measured["fine"]).launches == 3
+    died = measured["crashes"]
+    assert died.launches[0].rounds
+    assert stats.summarise(died).median_s >= 300e-6
+    assert (stats.summarise(died).ci95_s, died.peak_bytes, died.model_bytes) == (None, None, None)
+    speedup = stats.compare(died, measured["source"])
+    assert (speedup.ci95, speedup.verdict, speedup.clear) == (None, None, False)
+    assert stats.summarise(measured["raises"]) is None
     assert all(all(launch.rounds) for name in ("source", "fine") for launch in measured[name].launches)
     assert all(channel.closed for channel in device._channels)
 
@@ -158,7 +171,7 @@ def test_a_hang_in_one_artifact_is_its_own_failure(subject, write_runner):
     ]
     settings = Settings(seconds=0.1, min_iterations=24, max_launches=3, timeout_s=1.0)
     measured = Session(subjects, settings).run()
-    assert measured["hangs"].message == "gave no answer within 1 s and was ended"
+    assert measured["hangs"].error.message == "gave no answer within 1 s and was ended"
     assert len(measured["source"].launches) == 3
 
 
@@ -196,7 +209,7 @@ def test_a_process_that_starts_while_all_are_being_ended_is_ended_too(subject, w
     hangs = subject("hangs", write_runner("hangs", load="time.sleep(60)"))
     session = Session([hangs], Settings())
     session._stopped = True
-    assert session.run()["hangs"].message == "was stopped"
+    assert session.run()["hangs"].error.message == "was stopped"
 
 
 def test_the_default_settings_bound_the_time():

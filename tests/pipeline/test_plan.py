@@ -2,8 +2,9 @@
 
 import pytest
 
+from edgeopt.devices.local import LocalDevice
 from edgeopt.errors import BadInputError, UsageError
-from edgeopt.pipeline.plan import make_plan
+from edgeopt.pipeline.plan import make_plan, refuse_unfit
 from edgeopt.targets import Target, find_targets
 
 
@@ -14,7 +15,7 @@ def targets(tmp_path):
 
 def test_options_of_the_target_and_of_the_user_are_merged(targets):
     (plan,) = make_plan([targets["tflite-int8"]], ["quantizer=converter"])
-    assert plan.options == {"quantization": "int8", "quantizer": "converter"}
+    assert plan.options == {"quantization": "int8", "io": "float32", "quantizer": "converter"}
     assert plan.plugin.startswith("edgeopt ")
 
 
@@ -26,7 +27,7 @@ def test_a_plain_key_goes_to_every_target_that_has_it_and_no_other(targets):
 def test_a_key_with_a_target_goes_to_that_target_alone(targets):
     chosen = [targets["tflite-int8"], targets["tflite-float16"]]
     plans = make_plan(chosen, ["tflite-int8.quantizer=converter"])
-    assert ["quantizer" in plan.options for plan in plans] == [True, False]
+    assert [plan.options["quantizer"] for plan in plans] == ["converter", "auto"]
 
 
 @pytest.mark.parametrize(
@@ -48,6 +49,16 @@ def test_a_setting_that_cannot_be_used_is_a_usage_error(targets, text, message):
 def test_a_wrong_option_in_a_target_file_is_bad_input():
     with pytest.raises(BadInputError, match="unknown option 'quantisation'"):
         make_plan([Target("t", "", "tflite", {"quantisation": "int8"})], [])
+
+
+def test_a_runner_that_needs_what_the_device_does_not_have_is_refused_before_anything_is_exported(targets, monkeypatch):
+    plans = make_plan([targets["tflite-int8"], targets["tf-gpu"]], [])
+    monkeypatch.setattr(plans[0].backend, "requires", ("numpy>=1", "no-such-runtime>=2.3"))
+    refused, fit = refuse_unfit(plans, LocalDevice())
+    assert fit is plans[1]
+    assert refused.error.kind == "unavailable"
+    assert refused.error.message == "the device local does not have no-such-runtime>=2.3, which its runner needs"
+    assert refused.error.hint == "install it there: pip install 'no-such-runtime>=2.3'"
 
 
 def test_a_target_of_no_known_backend_gets_a_suggestion():

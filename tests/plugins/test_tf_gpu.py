@@ -1,4 +1,4 @@
-"""The tf-gpu backend without a GPU: what it writes, that it answers as the source, and what its runner says."""
+"""The tf-gpu backend: what it writes, that it answers as the source, and what its runner says."""
 
 from __future__ import annotations
 
@@ -246,3 +246,18 @@ def test_what_xla_cannot_compile_is_named(tmp_path):
     with pytest.raises(ExportError, match="AsString") as caught:
         bench.export(xla=True)
     assert "xla=false" in caught.value.hint
+
+
+@pytest.mark.skipif(not Path("/dev/nvidia0").exists(), reason="needs an NVIDIA GPU")
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+def test_on_a_gpu_it_is_timed_and_says_which_gpu_it_was(edgeopt, precision):
+    quick = ("--seconds", "0.3", "--min-iterations", "60", "--set", f"precision={precision}")
+    code, run = edgeopt.json("export", "-t", "tf-gpu", *quick)
+    assert code == 0
+    source, row = run["results"]
+    facts = row["artifact"]["metadata"]
+    assert facts["placed_on"] == "GPU"
+    assert facts["accelerator"] == source["artifact"]["metadata"]["accelerator"]
+    assert facts["accelerator_peak_bytes"] > row["artifact"]["size_bytes"] / 2
+    assert row["latency"]["median_s"] > 0
+    assert row["fidelity"]["top1_agreement"] > 0.99

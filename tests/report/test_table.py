@@ -282,3 +282,22 @@ def test_long_path_is_never_broken(run: Run) -> None:
 )
 def test_head_line_tells_where_an_unnamed_model_came_from(run: Run, chosen_by: str, words: str) -> None:
     assert replace(run, model=replace(run.model, chosen_by=chosen_by)).table(100).startswith(words)
+
+
+def test_a_row_from_a_gpu_and_one_of_a_single_launch_say_so(run):
+    fast = replace(latency(0.5, 0.0), ci95_s=None, launches=1)
+    gpu = replace(
+        GPU,
+        untimed="",
+        warnings=(),
+        latency=fast,
+        artifact=replace(GPU.artifact, metadata={"accelerator": "NVIDIA T4"}),
+        versus_source=Comparison(2.879, 28.6, None, None),
+    )
+    shown = replace(run, results=(SOURCE, gpu)).table(width=100)
+    row = next(line for line in shown.splitlines() if line.startswith("tf-gpu"))
+    assert row.split() == ["tf-gpu", "ok", "14.9", "MB", "2.9x", "500", "µs", "100", "%", *row.split()[9:]]
+    assert "500 µs ±" not in row
+    assert "  tf-gpu: ran on NVIDIA T4\n" in shown
+    assert "  tf-gpu: measured in one launch only, so neither its interval nor a verdict is known\n" in shown
+    assert Run.from_json(replace(run, results=(SOURCE, gpu)).to_json()).results[1].latency.ci95_s is None

@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 
 from edgeopt.contract import TensorSpec
-from edgeopt.source.loops import repaired_copy
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras with NumPy 2.4
 
@@ -39,14 +38,3 @@ def test_lists_that_are_not_about_the_batch_stay_as_they_are(open_model, tmp_pat
     source = open_model(tmp_path / "windows")
     x = np.array([[1, 2, 3, 4]], np.float32)
     np.testing.assert_array_equal(source.infer({"x": x})["output_0"], x * 3)
-
-
-def test_nothing_to_repair_makes_no_copy(tmp_path):
-    import tensorflow as tf
-
-    module = tf.Module()
-    module.function = tf.function(lambda x: x + 1, input_signature=[tf.TensorSpec((None, 4))])
-    tf.saved_model.save(module, str(tmp_path / "plain"), signatures=module.function)
-    with repaired_copy(tmp_path / "plain", 1, tmp_path / "copy") as copy:
-        assert copy is None
-        assert not (tmp_path / "copy").exists()

@@ -1,0 +1,61 @@
+"""Copies of a SavedModel whose graph was edited before anything loads it."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+GRAPH = "saved_model.pb"
+
+
+@contextmanager
+def edited_copy(folder: Path, scratch: Path, edit: Callable[[Any], int]) -> Iterator[Path | None]:
+    """Give a copy of a SavedModel with an edited graph, for as long as the context lasts.
+
+    Args:
+        folder: The SavedModel.
+        scratch: Where the copy goes; must not exist. Weights are linked, not copied.
+        edit: Changes the protocol buffer `SavedModel` in place and returns how many places it changed.
+
+    Yields:
+        The copy, or None when nothing was changed.
+    """
+    from google.protobuf.message import DecodeError
+    from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
+
+    graph = SavedModel()
+    with suppress(DecodeError):  # whoever loads a broken file says so
+        if (folder / GRAPH).is_file():
+            graph.ParseFromString((folder / GRAPH).read_bytes())
+    if not edit(graph):
+        yield None
+        return
+    scratch.mkdir()
+    try:
+        for item in folder.iterdir():
+            if item.name != GRAPH:
+                (scratch / item.name).symlink_to(item.resolve())
+        (scratch / GRAPH).write_bytes(graph.SerializeToString())
+        yield scratch
+    finally:
+        for item in scratch.iterdir():
+            item.unlink()
+        scratch.rmdir()
+
+
+def forget_slots(graph: Any) -> int:
+    """Cut the ties between optimizers and their slot variables; return how many there were.
+
+    TensorFlow asks the optimizer's own class for its slots when it loads them, and only `tf-keras` has those of
+    Keras 2. For inference nobody needs them.
+    """
+    cut = 0
+    for meta in graph.meta_graphs:
+        for node in meta.object_graph_def.nodes:
+            cut += len(node.slot_variables)
+            del node.slot_variables[:]
+    return cut
