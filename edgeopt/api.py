@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from edgeopt.contract import (
+    CONTRACT_VERSION,
     Artifact,
     Backend,
     ExportRequest,
@@ -15,6 +16,7 @@ from edgeopt.errors import ExportError
 from edgeopt.hookspec import hookimpl
 
 __all__ = [
+    "CONTRACT_VERSION",
     "Artifact",
     "Backend",
     "ExportError",

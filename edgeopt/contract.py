@@ -33,6 +33,11 @@ if TYPE_CHECKING:
 
 Scalar: TypeAlias = str | int | float | bool
 
+CONTRACT_VERSION = 1
+"""The number of this contract. A plugin's module says `EDGEOPT_CONTRACT = 1`; see `docs/contract-history.md`."""
+OLDEST_CONTRACT = 1
+"""The oldest contract that is still kept."""
+
 
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
@@ -146,6 +151,10 @@ class Backend(ABC):
     """What the device should have, for instance `gpu`."""
     requires: ClassVar[tuple[str, ...]] = ()
     """Distributions that must be installed on the device, as for pip: `ai-edge-litert>=2.3`."""
+    environment: ClassVar[tuple[str, ...]] = ()
+    """Distributions that cannot live beside edgeopt's own, as for pip. Export and runner then work in an environment
+    with these alone, which `edgeopt plugins prepare NAME` makes. There, `SourceModel.keras` is not to be had, but
+    `saved_model` and `infer` are."""
 
     @classmethod
     def unavailable(cls) -> str | None:

@@ -142,8 +142,8 @@ def _plugins() -> Iterator[Finding]:
     for name, registered in registry.backends.items():
         if reason := registered.why_not():
             yield Finding(f"the backend {name} cannot work here: {reason}")
-    for plugin in registry.broken:
-        text = f"the plugin {plugin.name} of {plugin.distribution} {plugin.version} is broken: {plugin.reason}"
+    for plugin, reason in registry.broken:
+        text = f"the plugin {plugin.name} of {plugin.origin} is broken: {reason}"
         command = f"{sys.executable} -m pip install --upgrade {plugin.distribution}"
         yield Finding(text, command, ExitCode.BROKEN_PLUGIN)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeopt.errors import BadInputError, UsageError, did_you_mean
+from edgeopt.registry import find_backends
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -47,17 +48,31 @@ class Target:
     """Why it cannot be used; then nothing but its name and its file is known."""
 
 
-def find_targets(folder: Path | None = None) -> dict[str, Target]:
-    """Return all targets by name: those that come with edgeopt, then those in `targets/` under `folder`.
+def find_targets(folder: Path | None = None, more: Iterable[Path] = ()) -> dict[str, Target]:
+    """Return all targets by name: those of edgeopt and of the plugins, those in `targets/` under `folder`, and `more`.
 
-    A file that cannot be used is a target with a problem: it must not keep the others from being used.
+    A file that cannot be used is a target with a problem: it must not keep the others from being used. So are two of
+    one name: neither is silently preferred.
 
     Args:
-        folder: Where the user works, by default the current folder; a target file there replaces ours of the same name.
+        folder: Where the user works, by default the current folder.
+        more: Further folders with target files.
+
+    Raises:
+        BadInputError: A folder in `more` does not exist.
     """
-    own = (folder or Path.cwd()) / "targets"
-    files = {file.stem: file for place in (_shipped(), own) for file in sorted(place.glob("*.toml"))}
-    return {name: _try_target(file) for name, file in sorted(files.items())}
+    files = [*_shipped().glob("*.toml"), *(file for plugin in find_backends().plugins for file in plugin.target_files)]
+    for place in more:
+        if not place.is_dir():
+            raise BadInputError(
+                f"there is no folder of targets {place}", hint="name a folder that holds NAME.toml files"
+            )
+    for place in ((folder or Path.cwd()) / "targets", *more):
+        files += place.glob("*.toml")
+    named: dict[str, dict[Path, Path]] = {}
+    for file in files:
+        named.setdefault(file.stem, {}).setdefault(file.resolve(), file)
+    return {name: _one_target(name, sorted(named[name].values())) for name in sorted(named)}
 
 
 def choose(names: Iterable[str], targets: Mapping[str, Target]) -> list[Target]:
@@ -91,12 +106,16 @@ def get_target(name: str, targets: Mapping[str, Target]) -> Target:
     return targets[name]
 
 
-def _try_target(file: Path) -> Target:
-    """Return the target of a file, or one that says what is wrong with it."""
+def _one_target(name: str, files: list[Path]) -> Target:
+    """Return the target of a file, or one that says what is wrong with it or with there being several."""
+    if len(files) > 1:
+        listed = " and ".join(str(file) for file in files)
+        clash = BadInputError(f"several target files are called {name}: {listed}", hint="rename all of them but one")
+        return Target(name, "", "", problem=clash)
     try:
-        return read_target(file)
+        return read_target(files[0])
     except BadInputError as error:
-        return Target(file.stem, "", "", path=file, problem=error)
+        return Target(name, "", "", path=files[0], problem=error)
 
 
 def read_target(file: Path) -> Target:

@@ -17,14 +17,15 @@ import sys
 import time
 import traceback
 from dataclasses import asdict
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeopt.errors import BadInputError, EdgeoptError, ExportError
+from edgeopt.errors import BadInputError, EdgeoptError, ExportError, PluginError
 from edgeopt.measure.harness import Wire
 
 if TYPE_CHECKING:
-    from edgeopt.contract import Artifact
+    from edgeopt.contract import Artifact, Backend
     from edgeopt.source.model import LoadedSource
 
 
@@ -50,7 +51,7 @@ class Worker:
         from edgeopt.source.reference import SourceReference
 
         reference = SourceReference.from_dict(message["reference"])
-        source = open_source(reference, Path(message["workspace"]))
+        source = open_source(reference, Path(message["workspace"]), host_python=message.get("host_python"))
         self._source = source
         return {
             "name": source.name,
@@ -67,24 +68,33 @@ class Worker:
         from edgeopt.contract import ExportRequest
         from edgeopt.data import read_feeds
         from edgeopt.options import fill
-        from edgeopt.registry import find_backends
 
         source = self._source
         if source is None:
             raise ExportError("no source model is open in this worker")
-        registered = find_backends().get(message["backend"])
+        backend = _find_backend(message["module"], message["backend"])
         out_dir = Path(message["out_dir"])
         request = ExportRequest(
             source=source,
             out_dir=out_dir,
-            options=fill(registered.backend.Options, message["options"], origin=message["target"]),
+            options=fill(backend.Options, message["options"], origin=message["target"]),
             calibration=read_feeds(Path(message["calibration"])),
             log=lambda text: self._wire.send({"event": "log", "text": str(text)}),
         )
         begin = time.perf_counter()
-        artifact = registered.backend().export(request)
+        artifact = backend().export(request)
         seconds = time.perf_counter() - begin
         return {**_artifact_as_json(artifact), "export_s": seconds}
+
+
+def _find_backend(module: str, name: str) -> type[Backend]:
+    """Return a backend of a plugin's module; no entry points, since an environment of its own has none."""
+    from edgeopt.discovery import backends_of
+
+    found = {backend.name: backend for backend in backends_of(import_module(module), module)}
+    if name not in found:
+        raise PluginError(f"{module} no longer gives a backend called {name}")
+    return found[name]
 
 
 def _artifact_as_json(artifact: Artifact) -> dict[str, Any]:

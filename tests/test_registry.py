@@ -3,11 +3,13 @@
 import json
 import subprocess
 import sys
+import textwrap
 
 import pytest
 
+from edgeopt.discovery import Plugin
 from edgeopt.errors import PluginError, UsageError
-from edgeopt.registry import BrokenPlugin, Registry, find_backends
+from edgeopt.registry import find_backends, make_registry
 from tests.conftest import install
 
 GOOD = """
@@ -31,15 +33,16 @@ import json
 from edgeopt.registry import find_backends
 registry = find_backends()
 print(json.dumps({
-    "backends": {name: r.plugin for name, r in registry.backends.items()},
-    "broken": {p.name: [p.distribution, p.version, p.reason] for p in registry.broken},
+    "backends": {name: r.plugin.origin for name, r in registry.backends.items()},
+    "broken": {plugin.name: [plugin.distribution, plugin.version, reason] for plugin, reason in registry.broken},
+    "contracts": {plugin.name: plugin.contract for plugin in registry.plugins},
 }))
 """
 
 
-def listing(site):
+def listing(site, **variables):
     """What a fresh process with these packages finds."""
-    environment = {"PYTHONPATH": str(site), "PATH": "/usr/bin:/bin"}
+    environment = {"PYTHONPATH": str(site), "PATH": "/usr/bin:/bin", **variables}
     done = subprocess.run([sys.executable, "-c", LISTING], env=environment, capture_output=True, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -48,7 +51,7 @@ def test_the_built_in_backends_come_through_the_same_door():
     registry = find_backends()
     assert set(registry.backends) >= {"tflite", "tf-gpu", "saved-without-optimizer"}
     assert registry.broken == ()
-    assert registry.get("tflite").distribution == "edgeopt"
+    assert registry.get("tflite").plugin.distribution == "edgeopt"
 
 
 def test_a_strangers_backend_is_found_with_its_distribution(tmp_path):
@@ -80,6 +83,65 @@ def test_broken_plugins_are_rows_with_a_reason_and_the_others_stay(tmp_path):
         assert reason in said
 
 
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (
+            "EDGEOPT_CONTRACT = 99",
+            "written for contract 99, a newer one: this edgeopt keeps contract 1; upgrade edgeopt",
+        ),
+        ("EDGEOPT_CONTRACT = 0", "written for contract 0, a retired one: this edgeopt keeps contract 1; upgrade aged"),
+        ("EDGEOPT_CONTRACT = 'one'", "EDGEOPT_CONTRACT is 'one'; wanted a whole number"),
+    ],
+)
+def test_a_plugin_of_another_contract_is_listed_and_not_loaded(tmp_path, line, said):
+    install(tmp_path, "aged", f"{line}\nopen({str(tmp_path / 'loaded')!r}, 'w').close()")
+    found = listing(tmp_path)
+    assert found["broken"]["aged"] == ["aged", "1.0", said]
+    assert not (tmp_path / "loaded").exists()
+
+
+def test_what_says_no_contract_was_written_for_the_first(tmp_path):
+    install(tmp_path, "plain", GOOD)
+    install(tmp_path, "exact", "EDGEOPT_CONTRACT = 1\n" + textwrap.dedent(GOOD).replace('"stranger"', '"exact"'))
+    assert listing(tmp_path)["contracts"].items() >= {"plain": 1, "exact": 1}.items()
+
+
+@pytest.mark.parametrize(
+    ("wanted", "backends"),
+    [
+        ("", []),
+        ("plain", ["stranger"]),
+        ("edgeopt", ["saved-without-optimizer", "tf-gpu", "tflite"]),
+        ("tflite", ["tflite"]),
+    ],
+)
+def test_the_user_says_which_plugins_are_loaded(tmp_path, wanted, backends):
+    install(tmp_path, "plain", GOOD)
+    install(tmp_path, "wreck", "1 / 0")
+    found = listing(tmp_path, EDGEOPT_PLUGINS=wanted)
+    assert sorted(found["backends"]) == backends
+    assert found["broken"] == {}
+
+
+def test_an_unknown_plugin_is_a_usage_error(edgeopt):
+    edgeopt.environment["EDGEOPT_PLUGINS"] = "tflit"
+    code, out, err = edgeopt.run("backends")
+    assert (code, out) == (2, "")
+    assert err == "error: EDGEOPT_PLUGINS: no plugin is called 'tflit'\nhint: did you mean tflite?\n"
+
+
+@pytest.mark.parametrize("place", ["before", "behind"])
+def test_a_plugin_can_be_left_out(edgeopt, place):
+    edgeopt.install("wreck", "1 / 0")
+    given = ["--no-plugin", "wreck", "--no-plugin=tf-gpu"]
+    arguments = [*given, "backends"] if place == "before" else ["backends", *given]
+    code, found = edgeopt.json(*arguments)
+    assert code == 0
+    assert [backend["name"] for backend in found["backends"]] == ["saved-without-optimizer", "tflite"]
+    assert found["broken"] == []
+
+
 def test_two_plugins_with_one_backend_name_are_both_named_and_neither_is_used(tmp_path):
     install(tmp_path, "one", GOOD)
     install(tmp_path, "two", GOOD)
@@ -100,11 +162,12 @@ def test_a_target_whose_backend_two_plugins_claim_is_a_row_and_not_the_end(edgeo
     error = run["results"][1]["error"]
     assert error["kind"] == "plugin"
     assert error["message"] == "the backend name 'stranger' is claimed more than once: one 1.0 and two 1.0"
-    assert error["hint"] == "uninstall all of them but one"
+    assert error["hint"] == "uninstall all of them but one, or use --no-plugin"
 
 
 def test_an_unknown_backend_gets_a_suggestion_and_a_broken_one_its_reason():
-    registry = Registry(find_backends().backends, (BrokenPlugin("sick", "edgeopt-sick", "0.3", "it coughs"),))
+    sick = Plugin("sick", "edgeopt_sick", "edgeopt-sick", "0.3", problem="it coughs")
+    registry = make_registry([*find_backends().plugins, sick])
     with pytest.raises(UsageError) as caught:
         registry.get("tflit")
     assert caught.value.hint == "did you mean tflite?"

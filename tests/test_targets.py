@@ -18,10 +18,19 @@ def test_every_target_that_comes_with_edgeopt_names_a_backend_and_valid_options(
         fill(find_backends().get(target.backend).backend.Options, target.options, origin=target.name)
 
 
-def test_a_target_file_of_the_user_is_found_and_replaces_ours(tmp_path):
+def test_target_files_of_the_user_are_found_and_one_of_a_taken_name_is_nobodys(tmp_path):
     (tmp_path / "targets").mkdir()
-    (tmp_path / "targets" / "tflite-int8.toml").write_text('backend = "tflite"\nsummary = "mine"\n')
-    assert find_targets(tmp_path)["tflite-int8"].summary == "mine"
+    (tmp_path / "more").mkdir()
+    for place, name in (("targets", "mine"), ("more", "board"), ("more", "tflite-int8")):
+        (tmp_path / place / f"{name}.toml").write_text(f'backend = "tflite"\nsummary = "{place}"\n')
+    targets = find_targets(tmp_path, [tmp_path / "more", tmp_path / "targets"])
+    assert (targets["mine"].summary, targets["board"].summary) == ("targets", "more")
+    problem = targets["tflite-int8"].problem
+    assert problem.message.startswith("several target files are called tflite-int8: ")
+    assert str(tmp_path / "more" / "tflite-int8.toml") in problem.message
+    assert problem.hint == "rename all of them but one"
+    with pytest.raises(BadInputError, match="there is no folder of targets"):
+        find_targets(tmp_path, [tmp_path / "gone"])
 
 
 def test_a_target_file_is_read_whole(tmp_path):

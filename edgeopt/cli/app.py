@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from edgeopt.cli import backends, doctor, export, targets, verify
-from edgeopt.cli.group import DEBUG, Command, Commands
+from edgeopt.cli import backends, doctor, export, plugins, targets, verify
+from edgeopt.cli.group import DEBUG, NO_PLUGIN, Command, Commands
 
 app = typer.Typer(
     name="edgeopt",
@@ -23,6 +23,7 @@ app.command("backends", cls=Command)(backends.backends)
 app.command("doctor", cls=Command)(doctor.doctor)
 app.command("verify", cls=Command)(verify.verify)
 app.add_typer(targets.app, name="targets")
+app.add_typer(plugins.app, name="plugins")
 
 
 def _show_version(wanted: bool) -> None:
@@ -35,11 +36,19 @@ def _show_version(wanted: bool) -> None:
 
 @app.callback()
 def edgeopt(
-    version: Annotated[
+    version: Annotated[  # noqa: ARG001 - its callback does the work
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and end.")
     ] = False,
-    debug: Annotated[
+    debug: Annotated[  # noqa: ARG001 - taken out before Typer sees it; here for the help
         bool, typer.Option(DEBUG, help="Show where an error came from; works behind any command too.")
     ] = False,
+    no_plugin: Annotated[
+        list[str] | None,
+        typer.Option(NO_PLUGIN, metavar="NAME", help="Do without a plugin; works behind any command too."),
+    ] = None,
 ) -> None:
     """Export one TensorFlow/Keras model for many devices, run every file, see which one to ship."""
+    if no_plugin:
+        from edgeopt.discovery import leave_out
+
+        leave_out(no_plugin)

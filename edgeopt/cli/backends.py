@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.text import Text
 
-    from edgeopt.registry import BrokenPlugin, RegisteredBackend
+    from edgeopt.discovery import Plugin
+    from edgeopt.registry import RegisteredBackend
 
 
 def backends(json: Json = None) -> None:
@@ -24,7 +25,7 @@ def backends(json: Json = None) -> None:
     check_json(json)
     registry = find_backends()
     found = [_document(registered) for registered in registry.backends.values()]
-    broken = [_broken_document(plugin) for plugin in registry.broken]
+    broken = [_broken_document(plugin, reason) for plugin, reason in registry.broken]
     deliver(to_json({"backends": found, "broken": broken}), json, *_views(found, broken))
 
 
@@ -36,10 +37,11 @@ def _document(registered: RegisteredBackend) -> dict[str, Any]:
     return {
         "name": backend.name,
         "summary": backend.summary,
-        "plugin": registered.distribution,
-        "version": registered.version,
+        "plugin": registered.plugin.distribution,
+        "version": registered.plugin.version,
         "unavailable": registered.why_not(),
         "requires": list(backend.requires),
+        "environment": list(backend.environment),
         "preferred_devices": list(backend.preferred_devices),
         "options": [
             {"name": o.name, "type": o.type, "default": o.default, "help": o.help, "choices": list(o.choices)}
@@ -48,13 +50,8 @@ def _document(registered: RegisteredBackend) -> dict[str, Any]:
     }
 
 
-def _broken_document(plugin: BrokenPlugin) -> dict[str, Any]:
-    return {
-        "name": plugin.name,
-        "plugin": plugin.distribution,
-        "version": plugin.version,
-        "reason": plugin.reason,
-    }
+def _broken_document(plugin: Plugin, reason: str) -> dict[str, Any]:
+    return {"name": plugin.name, "plugin": plugin.distribution, "version": plugin.version, "reason": reason}
 
 
 def _views(found: list[dict[str, Any]], broken: list[dict[str, Any]]) -> Iterator[RenderableType]:

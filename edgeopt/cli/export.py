@@ -27,6 +27,7 @@ def export(  # noqa: PLR0913 - one parameter for each option
     model: options.Model = None,
     *,
     target: options.Targets = None,
+    targets_dir: options.TargetsDirs = None,
     device: options.Device = DEFAULTS.device,
     settings: options.Settings = None,
     weights: options.Weights = DEFAULTS.weights,
@@ -53,6 +54,7 @@ def export(  # noqa: PLR0913 - one parameter for each option
         ExportSettings(
             model=model,
             targets=tuple(target or ()),
+            targets_dirs=tuple(targets_dir or ()),
             out=out,
             data=data,
             device=device,

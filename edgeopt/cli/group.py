@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 DEBUG = "--debug"
+NO_PLUGIN = "--no-plugin"
 
 
 class Group(TyperGroup):
@@ -38,7 +39,7 @@ class Commands(Group):
     ) -> Any:
         """Run a command; unlike Typer's own, every error goes through `failures`."""
         given = list(sys.argv[1:] if args is None else args)
-        arguments = [argument for argument in given if argument != DEBUG]
+        arguments = _shared_first([argument for argument in given if argument != DEBUG])
         call = super().main
 
         def action() -> Any:
@@ -47,6 +48,20 @@ class Commands(Group):
         if not standalone_mode:
             return action()
         sys.exit(guarded(action, debug=DEBUG in given))
+
+
+def _shared_first(arguments: Sequence[str]) -> list[str]:
+    """Move `--no-plugin NAME` to the front, where Typer wants it; a user may write it behind any command."""
+    first, rest, ahead = [], [], list(arguments)
+    while ahead:
+        argument = ahead.pop(0)
+        if argument == NO_PLUGIN and ahead:
+            first += [argument, ahead.pop(0)]
+        elif argument.startswith(f"{NO_PLUGIN}="):
+            first.append(argument)
+        else:
+            rest.append(argument)
+    return [*first, *rest]
 
 
 class Command(TyperCommand):

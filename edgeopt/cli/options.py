@@ -43,6 +43,12 @@ Targets: TypeAlias = Annotated[
         help="What to export for; may be repeated, or a list with commas; all is every target. See edgeopt targets.",
     ),
 ]
+TargetsDirs: TypeAlias = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--targets-dir", metavar="DIR", help="A folder with target files of your own, beside targets/ in this folder."
+    ),
+]
 Device: TypeAlias = Annotated[
     str | None,
     typer.Option(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edgeopt.cli.group import Command, Group
-from edgeopt.cli.options import Json, complete_target
+from edgeopt.cli.options import Json, TargetsDirs, complete_target
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,7 +18,7 @@ app = typer.Typer(cls=Group, invoke_without_command=True, rich_markup_mode=None)
 
 
 @app.callback()
-def targets(context: typer.Context, json: Json = None) -> None:
+def targets(context: typer.Context, targets_dir: TargetsDirs = None, json: Json = None) -> None:
     """List the targets, or show one of them."""
     if context.invoked_subcommand is not None:
         return
@@ -27,7 +27,7 @@ def targets(context: typer.Context, json: Json = None) -> None:
     from edgeopt.targets import find_targets
 
     check_json(json)
-    found = find_targets()
+    found = find_targets(more=targets_dir or ())
     listing = Listing(tuple((name, _in_a_line(target)) for name, target in found.items()))
     more = Paragraph("edgeopt targets show NAME tells more about one; a file targets/NAME.toml here adds one.")
     deliver(to_json([_document(target) for target in found.values()]), json, listing, "", more)
@@ -36,6 +36,7 @@ def targets(context: typer.Context, json: Json = None) -> None:
 @app.command(cls=Command)
 def show(
     name: Annotated[str, typer.Argument(metavar="NAME", autocompletion=complete_target, help="Name of a target.")],
+    targets_dir: TargetsDirs = None,
     json: Json = None,
 ) -> None:
     """Show one target: its backend, its options, its budget and its file."""
@@ -44,7 +45,7 @@ def show(
     from edgeopt.targets import find_targets, get_target
 
     check_json(json)
-    target = get_target(name, find_targets())
+    target = get_target(name, find_targets(more=targets_dir or ()))
     deliver(to_json(_document(target)), json, Listing(tuple(_facts(target))))
 
 

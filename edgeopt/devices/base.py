@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edgeopt.devices.channel import Channel
+    from edgeopt.isolation import OwnEnvironment
     from edgeopt.measure.facts import Facts, Health
 
 
@@ -36,7 +37,15 @@ class Device(Protocol):
         """Make a file or folder of the host readable on the device, and return its path there."""
         ...
 
-    def open(self, script: Path, *, log: Path, threads: int = 1, memory_limit_bytes: int | None = None) -> Channel:
+    def open(
+        self,
+        script: Path,
+        *,
+        log: Path,
+        threads: int = 1,
+        memory_limit_bytes: int | None = None,
+        environment: OwnEnvironment | None = None,
+    ) -> Channel:
         """Start a Python file of the host on the device and return the conversation with it.
 
         Args:
@@ -44,6 +53,7 @@ class Device(Protocol):
             log: Where, on the host, its standard error goes.
             threads: How many threads every runtime may use.
             memory_limit_bytes: Kill it when it holds more than this.
+            environment: The Python environment to start it in; the device's own when None.
 
         Raises:
             DeviceError: It cannot be started.

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
+    from edgeopt.isolation import OwnEnvironment
+
 
 class LocalDevice:
     """Runs scripts with the Python that runs edgeopt; nothing needs to be pushed or pulled."""
@@ -47,11 +49,19 @@ class LocalDevice:
             raise DeviceError(f"{path} does not exist")
         return str(path.absolute())
 
-    def open(self, script: Path, *, log: Path, threads: int = 1, memory_limit_bytes: int | None = None) -> Channel:
+    def open(
+        self,
+        script: Path,
+        *,
+        log: Path,
+        threads: int = 1,
+        memory_limit_bytes: int | None = None,
+        environment: OwnEnvironment | None = None,
+    ) -> Channel:
         """Start a Python file in a process and session of its own; see `Device.open`."""
-        environment = {**os.environ, **thread_environment(threads)}
-        argv = [sys.executable, str(script.absolute())]
-        channel = Channel(argv, log=log, env=environment, memory_limit_bytes=memory_limit_bytes)
+        variables = {**(environment.variables if environment else os.environ), **thread_environment(threads)}
+        argv = [str(environment.python) if environment else sys.executable, str(script.absolute())]
+        channel = Channel(argv, log=log, env=variables, memory_limit_bytes=memory_limit_bytes)
         self._channels = [*(other for other in self._channels if not other.closed), channel]
         return channel
 

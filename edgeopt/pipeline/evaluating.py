@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from edgeopt.contract import Array
     from edgeopt.devices.base import Device
+    from edgeopt.isolation import OwnEnvironment
     from edgeopt.pipeline.request import ExportSettings, Progress
     from edgeopt.pipeline.workspace import Workspace
 
@@ -38,6 +39,7 @@ def evaluate(  # noqa: PLR0913 - each is a fact of its own
     workspace: Workspace,
     settings: ExportSettings,
     progress: Progress,
+    environment: OwnEnvironment | None = None,
 ) -> Evaluation:
     """Run an artifact over `feeds` on `device`, in a process of its own.
 
@@ -50,7 +52,11 @@ def evaluate(  # noqa: PLR0913 - each is a fact of its own
     out = workspace.scratch / "outputs" / name
     log = workspace.log(name)
     with device.open(
-        Path(harness.__file__), log=log, threads=settings.threads, memory_limit_bytes=settings.memory_limit_bytes
+        Path(harness.__file__),
+        log=log,
+        threads=settings.threads,
+        memory_limit_bytes=settings.memory_limit_bytes,
+        environment=environment,
     ) as channel:
         loading = {
             "op": "load",

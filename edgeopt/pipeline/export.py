@@ -48,7 +48,7 @@ def run_export(settings: ExportSettings, progress: Progress) -> tuple[Run, ExitC
     """
     started = datetime.now(timezone.utc).astimezone().isoformat(timespec="seconds")
     settings = replace(settings, memory_limit_bytes=settings.memory_limit_bytes or int(0.9 * memory_bytes()) or None)
-    targets = choose(_target_names(settings), find_targets())
+    targets = choose(_target_names(settings), find_targets(more=settings.targets_dirs))
     plans = make_plan(targets, settings.settings)
     with ExitStack() as stack:
         reference = _resolve(settings, stack)

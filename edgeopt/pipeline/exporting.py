@@ -7,6 +7,7 @@ import queue
 import sys
 import threading
 import time
+from collections import defaultdict
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,7 @@ from edgeopt.measure.facts import cores_allowed, memory_bytes
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
+    from edgeopt.isolation import OwnEnvironment
     from edgeopt.pipeline.plan import Plan
     from edgeopt.pipeline.request import ExportSettings, Progress
     from edgeopt.pipeline.workspace import Workspace
@@ -73,7 +75,10 @@ class Workers:
     workspace: Workspace
     settings: ExportSettings
     progress: Progress
-    _free: queue.SimpleQueue[Channel] = field(default_factory=queue.SimpleQueue)
+    _free: dict[OwnEnvironment | None, queue.SimpleQueue[Channel]] = field(
+        default_factory=lambda: defaultdict(queue.SimpleQueue)
+    )
+    """Idle workers, by the environment that they run in; None is edgeopt's own."""
     _open: set[Channel] = field(default_factory=set)
     _stopped: threading.Event = field(default_factory=threading.Event)
 
@@ -85,8 +90,8 @@ class Workers:
             DeviceError: The worker died or took too long.
         """
         log = self.workspace.log("model")
-        channel, answer = self._start(log)
-        self._free.put(channel)
+        channel, answer = self._start(log, None)
+        self._free[None].put(channel)
         return OpenedModel(
             name=answer["name"],
             format=answer["format"],
@@ -156,13 +161,14 @@ class Workers:
         message = {
             "op": "export",
             "target": name,
+            "module": plan.registered.plugin.module,
             "backend": plan.backend.name,
             "options": plan.options,
             "out_dir": str(folder),
             "calibration": str(calibration),
             "log": str(log),
         }
-        channel = self._take(log)
+        channel = self._take(log, plan.environment)
         channel.log_path = log
         begin = time.monotonic()
         try:
@@ -172,7 +178,7 @@ class Workers:
         except (ChannelClosed, ChannelTimeout) as error:
             self._drop(channel)
             raise _why_it_died(error, self.settings, time.monotonic() - begin) from error
-        self._free.put(channel)
+        self._free[plan.environment].put(channel)
         if "error" in answer:
             raise _rebuild(answer["error"])
         main, files = Path(answer["main"]), [Path(file) for file in answer["files"]]
@@ -187,23 +193,23 @@ class Workers:
             export_s=answer["export_s"],
         )
 
-    def _take(self, log: Path) -> Channel:
+    def _take(self, log: Path, environment: OwnEnvironment | None) -> Channel:
         """Return an idle worker, or a new one that has opened the model."""
         try:
-            return self._free.get_nowait()
+            return self._free[environment].get_nowait()
         except queue.Empty:
-            return self._start(log)[0]
+            return self._start(log, environment)[0]
 
-    def _start(self, log: Path) -> tuple[Channel, dict[str, Any]]:
+    def _start(self, log: Path, environment: OwnEnvironment | None) -> tuple[Channel, dict[str, Any]]:
         """Start a worker, let it open the model, and return it with its answer."""
         if self._stopped.is_set():
             raise ExportError("the run was stopped")
-        argv = [sys.executable, "-m", "edgeopt.worker"]
+        argv = [str(environment.python) if environment else sys.executable, "-m", "edgeopt.worker"]
         # An export needs no GPU, and TensorFlow would take all of its memory.
         # A file of the user's that is called like a library must not be imported in its place.
         quiet = {"TF_CPP_MIN_LOG_LEVEL": "1", "CUDA_VISIBLE_DEVICES": "-1", "PYTHONSAFEPATH": "1"}
-        environment = {**os.environ, **quiet}
-        channel = Channel(argv, log=log, env=environment, memory_limit_bytes=self.settings.memory_limit_bytes)
+        variables = {**(environment.variables if environment else os.environ), **quiet}
+        channel = Channel(argv, log=log, env=variables, memory_limit_bytes=self.settings.memory_limit_bytes)
         self._open.add(channel)
         if self._stopped.is_set():  # `close` may have come in between and not have seen this one
             channel.close()
@@ -213,6 +219,8 @@ class Workers:
             "workspace": str(self.workspace.scratch),
             "log": str(log),
         }
+        if environment is not None:
+            message["host_python"] = sys.executable
         begin = time.monotonic()
         try:
             answer = channel.ask(message, self.settings.timeout_s)

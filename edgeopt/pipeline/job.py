@@ -22,6 +22,7 @@ from edgeopt.source.reference import RUNNER
 
 if TYPE_CHECKING:
     from edgeopt.devices.base import Device
+    from edgeopt.isolation import OwnEnvironment
     from edgeopt.measure.facts import Health
     from edgeopt.measure.session import Session
     from edgeopt.pipeline.entries import Entry
@@ -139,7 +140,7 @@ class Job:
         self.progress.done(SOURCE_TARGET, "answered")
         return evaluation
 
-    def _evaluate(self, name: str, runner: Path, main: Path) -> Evaluation:
+    def _evaluate(self, name: str, runner: Path, main: Path, environment: OwnEnvironment | None = None) -> Evaluation:
         return evaluate(
             name,
             runner,
@@ -149,6 +150,7 @@ class Job:
             workspace=self.workspace,
             settings=self.settings,
             progress=self.progress,
+            environment=environment,
         )
 
     def _check(self, exported: Exported) -> None:
@@ -174,7 +176,8 @@ class Job:
         Raises:
             DegenerateError: The answers are nonsense, and the user has not allowed that.
         """
-        evaluation = self._evaluate(entry.name, Path(exported.plan.backend.runner), exported.main)
+        plan = exported.plan
+        evaluation = self._evaluate(entry.name, Path(plan.backend.runner), exported.main, plan.environment)
         entry.untimed = evaluation.untimed
         reference = self._source.result().outputs
         entry.fidelity = fidelity.compare(evaluation.outputs, reference, self.found.feeds.read_labels())

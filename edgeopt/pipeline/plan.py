@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from edgeopt.contract import Backend
     from edgeopt.devices.base import Device
+    from edgeopt.isolation import OwnEnvironment
+    from edgeopt.registry import RegisteredBackend
     from edgeopt.targets import Target
 
 
@@ -24,10 +26,24 @@ class Plan:
     """One target that can be tried."""
 
     target: Target
-    backend: type[Backend]
-    plugin: str
+    registered: RegisteredBackend
     options: dict[str, Any]
     """Every option of the backend, by name."""
+
+    @property
+    def backend(self) -> type[Backend]:
+        """The backend's class."""
+        return self.registered.backend
+
+    @property
+    def plugin(self) -> str:
+        """Distribution and version of the plugin."""
+        return self.registered.plugin.origin
+
+    @property
+    def environment(self) -> OwnEnvironment | None:
+        """The environment that it works in, where it is not edgeopt's."""
+        return self.registered.environment
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +88,8 @@ def refuse_unfit(plans: Iterable[Plan | Refusal], device: Device) -> list[Plan |
 
 def _fit(plan: Plan, device: Device) -> Plan | Refusal:
     requires = plan.backend.requires
-    missing = unmet(requires, device.versions(names(requires)))
+    own = plan.environment
+    missing = unmet(requires, own.versions() if own else device.versions(names(requires)))
     if not missing:
         return plan
     error = UnavailableError(
@@ -110,7 +127,7 @@ def _plan(target: Target, wanted: list[tuple[str | None, str, str]]) -> Plan | R
     backend = registered.backend
     reason = registered.why_not()
     if reason is not None:
-        return Refusal(target, registered.plugin, UnavailableError(reason, hint="see edgeopt backends"))
+        return Refusal(target, registered.plugin.origin, UnavailableError(reason, hint="see edgeopt backends"))
     try:
         fill(backend.Options, target.options, origin=str(target.path or target.name))
     except UsageError as error:
@@ -119,4 +136,4 @@ def _plan(target: Target, wanted: list[tuple[str | None, str, str]]) -> Plan | R
     chosen = {key: value for name, key, value in wanted if name == target.name or (name is None and key in keys)}
     fill(backend.Options, chosen, origin="--set")
     options = fill(backend.Options, {**target.options, **chosen}, origin=target.name)
-    return Plan(target, backend, registered.plugin, {o.name: getattr(options, o.name) for o in describe(type(options))})
+    return Plan(target, registered, {option.name: getattr(options, option.name) for option in describe(type(options))})

@@ -15,6 +15,8 @@ class ExportSettings:
     """A path, `keras:NAME`, a Keras model in memory, or None: what `edgeopt.toml` names, else the embedded demo."""
     targets: tuple[str, ...] = ()
     """Names of targets, also several in one text with commas; `all` stands for every target."""
+    targets_dirs: tuple[Path, ...] = ()
+    """Folders with target files, beside `targets/` in the current folder."""
     out: Path = Path("dist")
     data: Path | None = None
     """A `.npz` of feeds; None is seeded noise."""

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from edgeopt.devices.base import Device
+    from edgeopt.isolation import OwnEnvironment
     from edgeopt.measure.measurement import Measurement
     from edgeopt.pipeline.entries import Entry
     from edgeopt.pipeline.request import ExportSettings, Progress
@@ -33,7 +34,7 @@ def make_session(  # noqa: PLR0913 - each is a part of its own
 ) -> Session:
     """Return a session that measures the source model and every entry."""
 
-    def subject(name: str, runner: Path, main: Path) -> Subject:
+    def subject(name: str, runner: Path, main: Path, environment: OwnEnvironment | None = None) -> Subject:
         return Subject(
             name=name,
             launch=lambda: device.open(
@@ -41,6 +42,7 @@ def make_session(  # noqa: PLR0913 - each is a part of its own
                 log=workspace.log(name),
                 threads=settings.threads,
                 memory_limit_bytes=settings.memory_limit_bytes,
+                environment=environment,
             ),
             runner=device.push(runner),
             artifact=device.push(main),
@@ -51,7 +53,8 @@ def make_session(  # noqa: PLR0913 - each is a part of its own
     for entry in entries:
         if entry.exported is not None and entry.folder is not None:
             main = entry.folder / entry.exported.main.relative_to(entry.exported.folder)
-            subjects.append(subject(entry.name, Path(entry.exported.plan.backend.runner), main))
+            plan = entry.exported.plan
+            subjects.append(subject(entry.name, Path(plan.backend.runner), main, plan.environment))
     wanted = Settings(
         seconds=settings.seconds,
         min_iterations=settings.min_iterations,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgeopt.contract import TensorSpec
 from edgeopt.errors import BadInputError, ExportError
+from edgeopt.source.answering import Answers
 from edgeopt.source.applications import build_application
 from edgeopt.source.graphs import edited_copy, forget_slots
 from edgeopt.source.layout import find_layout
@@ -27,27 +28,31 @@ if TYPE_CHECKING:
     from edgeopt.source.reference import SourceReference
 
 
-def open_source(reference: SourceReference, workspace: Path) -> LoadedSource:
+def open_source(reference: SourceReference, workspace: Path, *, host_python: str | None = None) -> LoadedSource:
     """Open and normalise the source model; when another worker of the run has done so, read what it wrote.
 
     Args:
         reference: Which model.
         workspace: The folder of this run; what is made once per run lies in `source` and `shared` under it.
+        host_python: Where this is a backend's own environment, the interpreter that has TensorFlow. The model must
+            have been normalised before.
 
     Raises:
         BadInputError: The model cannot be used.
     """
     prepare_keras()
     opening = _Opening(reference, Shelf(workspace / "source"))
-    import_custom(reference.custom_modules)
+    if host_python is None:
+        import_custom(reference.custom_modules)
     folder = opening.shelf.once("normalised", opening.normalise_into)
     spec = json.loads((folder / SPEC).read_text("utf-8"))
+    inputs, outputs = _specs(spec["inputs"]), _specs(spec["outputs"])
     return LoadedSource(
         name=reference.name,
         format="keras" if reference.format == "application" else reference.format,
         path=opening.path(),
-        inputs=_specs(spec["inputs"]),
-        outputs=_specs(spec["outputs"]),
+        inputs=inputs,
+        outputs=outputs,
         signature=reference.signature,
         custom_modules=reference.custom_modules,
         trusted=reference.trusted,
@@ -55,6 +60,7 @@ def open_source(reference: SourceReference, workspace: Path) -> LoadedSource:
         warnings=tuple(spec["warnings"]),
         _opening=opening,
         _shared=Shelf(workspace / "shared"),
+        _answers=Answers(host_python, folder / MODEL, inputs, outputs) if host_python else None,
     )
 
 
@@ -76,6 +82,8 @@ class LoadedSource:
     """What the user should know about how the model was normalised."""
     _opening: _Opening
     _shared: Shelf
+    _answers: Answers | None = None
+    """Who is asked in an environment without TensorFlow."""
 
     def saved_model(self) -> Path:
         """Return the normalised SavedModel."""
@@ -85,12 +93,19 @@ class LoadedSource:
         """Return the Keras model, not compiled and always the same one.
 
         Raises:
-            ExportError: The source is no Keras model, or only Keras 2 can load it.
+            ExportError: The source is no Keras model, only Keras 2 can load it, or this is a backend's own environment.
         """
+        if self._answers is not None:
+            raise ExportError(
+                "a backend with an environment of its own has no Keras model",
+                hint="start from SourceModel.saved_model()",
+            )
         return self._opening.keras()
 
     def infer(self, feed: Feed) -> dict[str, Array]:
         """Return what the normalised model answers to `feed`."""
+        if self._answers is not None:
+            return self._answers.ask(feed)
         return answer(self._opening.function(), self.inputs, feed)
 
     def once(self, key: str, build: Callable[[Path], None]) -> Path:

@@ -23,11 +23,13 @@ Commands:
   doctor    Show what is installed here and what is missing.
   verify    Check the files of an artifact against its manifest.
   targets   List the targets, or show one of them.
+  plugins   List the plugins, or make, check and prepare one.
 
 Options:
   --version             Print the version and end.
   --debug               Show where an error came from; works behind any
                         command too.
+  --no-plugin NAME      Do without a plugin; works behind any command too.
   --install-completion  Install completion for the current shell.
   --show-completion     Show completion for the current shell, to copy it or
                         customize the installation.
@@ -191,12 +193,13 @@ def test_completion(tmp_path):
     own.mkdir()
     (own / "my-board.toml").write_text('backend = "tflite"\n')
     assert complete("edgeopt ex", 1, tmp_path) == ["export"]
-    assert complete("edgeopt export --tar", 2, tmp_path) == ["--target"]
+    assert complete("edgeopt export --tar", 2, tmp_path) == ["--target", "--targets-dir"]
     assert complete("edgeopt export --target my", 3, tmp_path) == ["my-board"]
     assert complete("edgeopt export -t tflite-int8,my", 3, tmp_path) == ["tflite-int8,my-board"]
     assert complete("edgeopt targets show my", 3, tmp_path) == ["my-board"]
     (own / "broken.toml").write_text("backend = ")
-    assert complete("edgeopt export --target my", 3, tmp_path) == []
+    assert complete("edgeopt export --target my", 3, tmp_path) == ["my-board"]
+    assert complete("edgeopt export --target bro", 3, tmp_path) == []
 
 
 def test_completion_script(cli, monkeypatch):
@@ -209,4 +212,4 @@ def test_completion_script(cli, monkeypatch):
 
 def test_every_module_of_a_command_is_registered():
     names = {command.name for command in app.registered_commands} | {group.name for group in app.registered_groups}
-    assert {"export", "targets", backends.backends.__name__, doctor.doctor.__name__, "verify"} == names
+    assert {"export", "targets", "plugins", backends.backends.__name__, doctor.doctor.__name__, "verify"} == names
