@@ -8,6 +8,7 @@ from typing import Annotated, TypeAlias
 import typer
 
 MODEL, DATA, MEASURING, EXPORTING, OUTPUT = "The model", "The data", "Measuring", "Exporting", "Output"
+RANKING = "Choosing"
 
 
 def complete_target(incomplete: str) -> list[str]:
@@ -160,6 +161,31 @@ MinIterations: TypeAlias = Annotated[
         rich_help_panel=MEASURING,
         show_default=True,
         help="Run each artifact at least so often.",
+    ),
+]
+Rank: TypeAlias = Annotated[
+    bool, typer.Option("--rank", rich_help_panel=RANKING, help="Say which artifact to ship, and why not the others.")
+]
+MinAgreement: TypeAlias = Annotated[
+    float | None,
+    typer.Option(
+        "--min-agreement",
+        metavar="SHARE",
+        min=0,
+        max=1,
+        rich_help_panel=RANKING,
+        help="Ship none that gives the source's answer less often: 0.98. That is also what classifiers are asked for"
+        " if nothing is said.",
+    ),
+]
+MinSqnr: TypeAlias = Annotated[
+    float | None,
+    typer.Option(
+        "--min-sqnr",
+        metavar="DB",
+        rich_help_panel=RANKING,
+        help="Ship none whose error is larger than this below the signal, in dB. Other models than classifiers are"
+        " asked for 20 if nothing is said.",
     ),
 ]
 Threads: TypeAlias = Annotated[

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from edgeopt.errors import DeviceError
 from edgeopt.measure.measurement import Launch, Measurement
-from edgeopt.measure.stats import compare
+from edgeopt.measure.stats import compare, summarise
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -81,6 +81,8 @@ class Settings:
     loads_at_once: int = 2
     min_launches: int = MIN_LAUNCHES
     max_launches: int = MAX_LAUNCHES
+    rank: bool = False
+    """Whether each artifact's place against the fastest must be clear too, and not only against the source."""
 
 
 @dataclass(slots=True)
@@ -157,9 +159,20 @@ class Session:
         names = {subject.name for subject in timed}
         if self._source not in names:
             return []
-        source = self._measurement(self._source)
-        unclear = {name for name in names - {self._source} if _is_unclear(self._measurement(name), source)}
+        unclear = self._unclear(names, self._source)
+        if self._settings.rank:
+            unclear |= self._unclear(names, min(names, key=self._fastest_first))
         return [subject for subject in timed if unclear and subject.name in {*unclear, self._source}]
+
+    def _unclear(self, names: set[str], yardstick: str) -> set[str]:
+        """Return the artifacts that cannot be told from one of them yet, and that one if there are any."""
+        base = self._measurement(yardstick)
+        found = {name for name in names - {yardstick} if _is_unclear(self._measurement(name), base)}
+        return {*found, yardstick} if found else set()
+
+    def _fastest_first(self, name: str) -> float:
+        latency = summarise(self._measurement(name))
+        return latency.median_s if latency else math.inf
 
     def _launch(self, number: int, subjects: list[Subject]) -> None:
         """Start one process of each artifact, time them in shuffled rounds and keep what they gave."""

@@ -19,6 +19,7 @@ from edgeopt.pipeline.exporting import Workers
 from edgeopt.pipeline.findings import Findings, ShippedModel, exit_code
 from edgeopt.pipeline.job import Job
 from edgeopt.pipeline.plan import make_plan, refuse_unfit
+from edgeopt.pipeline.ranking import Bound
 from edgeopt.pipeline.workspace import Workspace
 from edgeopt.source.project import read_project
 from edgeopt.source.reference import DEMO, resolve_source
@@ -68,6 +69,7 @@ def run_export(settings: ExportSettings, progress: Progress) -> tuple[Run, ExitC
             feeds=_make_feeds(settings, reference, opened, workspace.scratch),
             facts=device.facts(),
             entries={plan.target.name: Entry(plan, getattr(plan, "error", None)) for plan in plans},
+            bound=Bound(settings.min_agreement, settings.min_sqnr_db) if settings.rank else None,
         )
         progress.done("model", f"opened {reference.name}")
         job = Job(settings, progress, workspace, device, found)

@@ -9,6 +9,7 @@ from edgeopt.artifact import edgeopt_version
 from edgeopt.errors import KINDS, ExitCode
 from edgeopt.measure import size
 from edgeopt.pipeline.entries import Entry, error_record, latency_record, memory_record, result_of
+from edgeopt.pipeline.ranking import rank
 from edgeopt.report import schema
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from edgeopt.measure.facts import Facts
     from edgeopt.measure.measurement import Measurement
     from edgeopt.pipeline.exporting import OpenedModel
+    from edgeopt.pipeline.ranking import Bound
     from edgeopt.source.reference import SourceReference
 
 
@@ -56,12 +58,17 @@ class Findings:
     health: Mapping[str, Any] = field(default_factory=dict)
     source_error: EdgeoptError | None = None
     source_measurement: Measurement | None = None
+    bound: Bound | None = None
+    """How true the artifact to ship must be, where the user wants to know which it is."""
 
 
 def make_run(found: Findings) -> schema.Run:
     """Return the document of everything that is known."""
     source = _source_result(found)
     rows = [result_of(entry, source, found.source_measurement) for entry in found.entries.values()]
+    measurements = {name: entry.measurement for name, entry in found.entries.items() if entry.measurement}
+    if found.source_measurement:
+        measurements[schema.SOURCE_TARGET] = found.source_measurement
     return schema.Run(
         edgeopt=edgeopt_version(),
         started=found.started,
@@ -81,6 +88,7 @@ def make_run(found: Findings) -> schema.Run:
         device=schema.DeviceRecord(**asdict(found.facts), health=found.health),
         results=(source, *rows),
         folder=str(found.folder),
+        ranking=rank((source, *rows), measurements, found.bound) if found.bound else None,
     )
 
 
@@ -88,6 +96,8 @@ def exit_code(run: schema.Run) -> ExitCode:
     """Return the highest code that any row of a run has earned."""
     codes = [KINDS[row.error.kind].exit_code for row in run.results if row.error is not None]
     if any(line.met is not True for row in run.results if row.status == "ok" for line in row.budget):
+        codes.append(ExitCode.BUDGET_NOT_MET)
+    if run.ranking is not None and run.ranking.best is None:
         codes.append(ExitCode.BUDGET_NOT_MET)
     return max(codes, default=ExitCode.OK)
 

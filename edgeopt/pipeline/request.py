@@ -34,6 +34,12 @@ class ExportSettings:
     """How long each artifact is timed, at most; a clear comparison takes less, and a slow model `min_iterations`."""
     min_iterations: int = 100
     """How often each artifact is run, at least."""
+    rank: bool = False
+    """Whether to tell which artifact to ship; those that are near the best are then measured until that is clear."""
+    min_agreement: float | None = None
+    """For the ranking: the least share of feeds with the source's answer, from 0 to 1."""
+    min_sqnr_db: float | None = None
+    """For the ranking: the least signal-to-noise ratio."""
     threads: int = 1
     batch: int = 1
     input_shapes: tuple[str, ...] = ()

@@ -61,6 +61,7 @@ def make_session(  # noqa: PLR0913 - each is a part of its own
         threads=settings.threads,
         seed=settings.seed,
         timeout_s=settings.timeout_s,
+        rank=settings.rank,
     )
     return Session(subjects, wanted, progress.stage)
 

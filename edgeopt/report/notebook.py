@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from edgeopt.report.notes import notes, shown_path
 from edgeopt.report.rows import columns_of, rows_of
-from edgeopt.report.sentences import answer
+from edgeopt.report.sentences import answer, ranking_lines
 from edgeopt.report.table import head_line
 
 if TYPE_CHECKING:
@@ -29,11 +29,17 @@ def as_html(run: Run) -> str:
         "</table>",
         *(f"<p>{escape(sentence)}</p>" for sentence in answer(run)),
     ]
+    if run.ranking is not None:
+        parts += ["<p><strong>Which to ship</strong></p>", *_list(ranking_lines(run.ranking))]
     if found := notes(run):
-        parts += ["<ul>", *(f"<li>{escape(note)}</li>" for note in found), "</ul>"]
+        parts += _list(found)
     if run.folder:
         parts.append(f"<p>Artifacts, logs and run.json are in <code>{escape(shown_path(run.folder))}</code></p>")
     return "\n".join(parts)
+
+
+def _list(lines: Sequence[str]) -> list[str]:
+    return ["<ul>", *(f"<li>{escape(line)}</li>" for line in lines), "</ul>"]
 
 
 def _row(columns: Sequence[Column], row: Row, used: Sequence[int]) -> Iterator[str]:

@@ -207,6 +207,30 @@ class Result:
     """Why a row that is `ok` has no latency, for instance `no GPU on this device`."""
 
 
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """One target in a ranking; `speedup` is over the best one, so below 1."""
+
+    target: str
+    place: int | None
+    """1 is the best; None where it cannot be shipped or was not measured."""
+    reason: str
+    """Why it is not the best; empty for the best."""
+    speedup: float | None = None
+    speedup_ci95: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """The targets of a run in the order in which one would ship them, under a bound on their fidelity."""
+
+    min_top1_agreement: float | None
+    min_sqnr_db: float | None
+    best: str | None
+    """None where no artifact is true enough and measured."""
+    order: tuple[Ranked, ...]
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class Run:
     """Everything that one command found out; the first result is the source model itself."""
@@ -221,6 +245,8 @@ class Run:
     schema: int = 1
     folder: str = ""
     """Where the artifacts, the logs and `run.json` are."""
+    ranking: Ranking | None = None
+    """Which artifact to ship, where that was asked for."""
 
     def to_json(self, *, indent: int | None = 1) -> str:
         """Return the document as strict JSON: no NaN, no Infinity."""

@@ -10,7 +10,7 @@ from edgeopt.report.plain import plain
 from edgeopt.report.schema import SOURCE_TARGET
 
 if TYPE_CHECKING:
-    from edgeopt.report.schema import Comparison, Fidelity, Result, Run
+    from edgeopt.report.schema import Comparison, Fidelity, Ranking, Result, Run
 
 CLEARLY = 1.005
 """A ratio of sizes nearer to 1 than this is called the same size."""
@@ -32,6 +32,21 @@ def answer(run: Run) -> list[str]:
     if _size_ratio(smallest) > _size_ratio(fastest) * CLEARLY:
         sentences.append(sentence(run, smallest))
     return sentences
+
+
+def ranking_lines(ranking: Ranking) -> list[str]:
+    """Return which artifact to ship, under which bound, and for each other one why not."""
+    asked = []
+    if ranking.min_top1_agreement is not None:
+        asked.append(f"gives the source's answer on at least {100 * ranking.min_top1_agreement:g} % of the feeds")
+    if ranking.min_sqnr_db is not None:
+        asked.append(f"has an SQNR of at least {ranking.min_sqnr_db:g} dB")
+    bound = " and ".join(asked)
+    if ranking.best is None:
+        lines = [f"None: no artifact was timed and {bound}."]
+    else:
+        lines = [f"{plain(ranking.best)}: the fastest here that {bound}."]
+    return lines + [f"not {plain(ranked.target)}: {plain(ranked.reason)}" for ranked in ranking.order if ranked.reason]
 
 
 def sentence(run: Run, result: Result) -> str:

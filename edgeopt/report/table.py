@@ -14,7 +14,7 @@ from edgeopt.report.grid import lay_out, wrapped
 from edgeopt.report.notes import notes, shown_path
 from edgeopt.report.plain import plain
 from edgeopt.report.rows import columns_of, rows_of
-from edgeopt.report.sentences import answer
+from edgeopt.report.sentences import answer, ranking_lines
 
 if TYPE_CHECKING:
     from rich.console import ConsoleOptions, RenderResult
@@ -41,6 +41,10 @@ class RunView:
         yield Text()
         for sentence in answer(self.run):
             yield from wrapped(sentence, width)
+        if self.run.ranking is not None:
+            yield Text("\nWhich to ship", "bold")
+            for line in ranking_lines(self.run.ranking):
+                yield from wrapped(line, width, indent=2)
         if found := notes(self.run):
             yield Text("\nNotes", "bold")
             for note in found:

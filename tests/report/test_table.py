@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from edgeopt.report.grid import wrapped
-from edgeopt.report.schema import BudgetLine, Comparison, ErrorRecord, Run
+from edgeopt.report.schema import BudgetLine, Comparison, ErrorRecord, Ranked, Ranking, Run
 from edgeopt.report.table import render
 from tests.report.conftest import DEAD, FLOAT32, GPU, INT8, SAVED, SOURCE, artifact, fidelity, latency
 
@@ -301,3 +301,13 @@ def test_a_row_from_a_gpu_and_one_of_a_single_launch_say_so(run):
     assert "  tf-gpu: ran on NVIDIA T4\n" in shown
     assert "  tf-gpu: measured in one launch only, so neither its interval nor a verdict is known\n" in shown
     assert Run.from_json(replace(run, results=(SOURCE, gpu)).to_json()).results[1].latency.ci95_s is None
+
+
+def test_ranking_goes_through_json_and_the_table(run):
+    ranking = Ranking(0.98, None, "tflite-int8", (Ranked("tflite-int8", 1, ""), Ranked("source", 2, "4.58x slower")))
+    again = Run.from_json(replace(run, ranking=ranking).to_json())
+    assert again.ranking == ranking
+    shown = again.table(width=80)
+    assert "\nWhich to ship\n  tflite-int8: the fastest here that gives the source's answer on at least 98 %" in shown
+    assert "\n  not source: 4.58x slower\n" in shown
+    assert "<li>not source: 4.58x slower</li>" in again._repr_html_()
