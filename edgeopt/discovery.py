@@ -11,8 +11,10 @@ import importlib.util
 import inspect
 import os
 import re
+from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from importlib import metadata
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +24,7 @@ from edgeopt import hookspec, requirements
 from edgeopt.contract import CONTRACT_VERSION, OLDEST_CONTRACT, Backend
 from edgeopt.errors import PluginError, UsageError, did_you_mean
 from edgeopt.options import check_options_class
+from edgeopt.probe import why_deadly
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -96,11 +99,16 @@ def load_plugin(entry: metadata.EntryPoint) -> Plugin:
     try:
         plugin = replace(plugin, contract=_read_contract(entry.module))
         _check_contract(plugin)
-        module = entry.load()
-        return replace(plugin, backends=tuple(backends_of(module, entry.value)), target_files=_target_files(module))
+        _check_import(plugin)
+        with redirect_stdout(StringIO()):  # which may hold nothing but a document
+            module = entry.load()
+            backends = tuple(backends_of(module, entry.value))
+        return replace(plugin, backends=backends, target_files=_target_files(module))
     except PluginError as error:
         return replace(plugin, problem=error.message)
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a stranger's module does, it is one row
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001 - whatever a stranger's module does, it is one row
         return replace(plugin, problem=f"{type(error).__name__}: {error}")
 
 
@@ -180,6 +188,12 @@ def _check_contract(plugin: Plugin) -> None:
         kept = f"contracts {OLDEST_CONTRACT} to {CONTRACT_VERSION}"
     age, cure = ("a newer", "edgeopt") if plugin.contract > CONTRACT_VERSION else ("a retired", plugin.distribution)
     raise PluginError(f"written for contract {plugin.contract}, {age} one: this edgeopt keeps {kept}; upgrade {cure}")
+
+
+def _check_import(plugin: Plugin) -> None:
+    """Refuse a stranger's module that would end or hang this process."""
+    if plugin.distribution != hookspec.PROJECT and (reason := why_deadly(plugin.module, plugin.version)):
+        raise PluginError(reason)
 
 
 def _target_files(module: Any) -> tuple[Path, ...]:

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgeopt.errors import BadInputError, EdgeoptError, ExportError, PluginError
 from edgeopt.measure.harness import Wire
+from edgeopt.watch import Watch
 
 if TYPE_CHECKING:
     from edgeopt.contract import Artifact, Backend
@@ -35,6 +36,7 @@ class Worker:
     def __init__(self, wire: Wire) -> None:
         self._wire = wire
         self._source: LoadedSource | None = None
+        self._watch = Watch()
 
     def answer(self, message: dict[str, Any]) -> dict[str, Any]:
         """Return the answer to one message; an error becomes an answer, never an exception."""
@@ -50,6 +52,7 @@ class Worker:
         from edgeopt.source.model import open_source
         from edgeopt.source.reference import SourceReference
 
+        self._watch.allow_always(Path(message["workspace"]))
         reference = SourceReference.from_dict(message["reference"])
         source = open_source(reference, Path(message["workspace"]), host_python=message.get("host_python"))
         self._source = source
@@ -82,8 +85,10 @@ class Worker:
             log=lambda text: self._wire.send({"event": "log", "text": str(text)}),
         )
         begin = time.perf_counter()
-        artifact = backend().export(request)
+        with self._watch.allowing(out_dir):
+            artifact = backend().export(request)
         seconds = time.perf_counter() - begin
+        self._watch.check()
         return {**_artifact_as_json(artifact), "export_s": seconds}
 
 

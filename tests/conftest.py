@@ -44,7 +44,7 @@ class CommandLine:
         self.environment["PYTHONPATH"] = str(site)
 
     def start(self, *arguments):
-        environment = {**os.environ, "COLUMNS": "100", **self.environment}
+        environment = {**os.environ, "COLUMNS": "100", "EDGEOPT_CACHE": str(self.folder / "cache"), **self.environment}
         return subprocess.Popen(
             [sys.executable, "-m", "edgeopt", *map(str, arguments)],
             cwd=self.folder,

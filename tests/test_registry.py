@@ -42,7 +42,7 @@ print(json.dumps({
 
 def listing(site, **variables):
     """What a fresh process with these packages finds."""
-    environment = {"PYTHONPATH": str(site), "PATH": "/usr/bin:/bin", **variables}
+    environment = {"PYTHONPATH": str(site), "PATH": "/usr/bin:/bin", "EDGEOPT_CACHE": str(site / "cache"), **variables}
     done = subprocess.run([sys.executable, "-c", LISTING], env=environment, capture_output=True, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -63,6 +63,11 @@ def test_broken_plugins_are_rows_with_a_reason_and_the_others_stay(tmp_path):
     replace = [
         ("imports", "import no_such_module", "ModuleNotFoundError: No module named 'no_such_module'"),
         ("exits", "raise SystemExit(3)", "SystemExit: 3"),
+        ("leaves", "import os; os._exit(3)", "importing it ended the process with exit code 3"),
+        ("aborts", "import os; os.abort()", "importing it ended the process by SIGABRT"),
+        ("segfaults", "import ctypes; ctypes.string_at(0)", "importing it ended the process by SIGSEGV"),
+        ("odd", "class Odd(BaseException): pass\nraise Odd('no')", "Odd: no"),
+        ("chatty", "print('x' * 1_000_000)", "implements no hook edgeopt_backends; is @hookimpl missing?"),
         ("misspelt", GOOD.replace("def edgeopt_backends", "def edgeopt_backend"), "unknown hook 'edgeopt_backend'"),
         ("hookless", "", "implements no hook edgeopt_backends; is @hookimpl missing?"),
         ("abstract", GOOD.replace("def export", "def exports"), "Stranger does not implement export"),
@@ -99,6 +104,21 @@ def test_a_plugin_of_another_contract_is_listed_and_not_loaded(tmp_path, line, s
     found = listing(tmp_path)
     assert found["broken"]["aged"] == ["aged", "1.0", said]
     assert not (tmp_path / "loaded").exists()
+
+
+def test_a_plugin_that_hangs_on_import_is_broken_and_a_good_one_is_tried_once(tmp_path, monkeypatch):
+    import edgeopt.probe
+
+    install(tmp_path, "sleeper", "import time; time.sleep(60)")
+    install(tmp_path, "counted", f"open({str(tmp_path / 'imports')!r}, 'a').write('.')")
+    monkeypatch.setattr(edgeopt.probe, "LIMIT_S", 1.0)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("EDGEOPT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.syspath_prepend(tmp_path)
+    assert edgeopt.probe.why_deadly("sleeper", "1") == "importing it took more than 1 s"
+    for version in ("1", "1", "2"):
+        assert edgeopt.probe.why_deadly("counted", version) is None
+    assert (tmp_path / "imports").read_text() == ".."
 
 
 def test_what_says_no_contract_was_written_for_the_first(tmp_path):

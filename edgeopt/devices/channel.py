@@ -16,9 +16,10 @@ import signal
 import subprocess
 import threading
 import time
+import uuid
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from edgeopt.devices.proctree import tree_rss_bytes
+from edgeopt.devices.proctree import marked, tree_rss_bytes
 from edgeopt.errors import DeviceError
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ WATCH_INTERVAL_S = 0.2
 POLL_S = 0.5
 EXIT_GRACE_S = 5.0
 READ_BYTES = 1 << 16
+MARK = "EDGEOPT_CHANNEL"
+"""In the environment of a child, and so of all that it starts: which conversation they belong to."""
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|[^\S\n\t ]|[\x00-\x08\x0e-\x1f\x7f-\x9f]")
 
 
@@ -91,7 +94,8 @@ class Channel:
         self._killing = threading.Lock()
         self._killed = False
         self._received = b""
-        self._process = _start(argv, log, env, cwd)
+        self._mark = f"{os.getpid()}-{uuid.uuid4().hex}"
+        self._process = _start(argv, log, {**(os.environ if env is None else env), MARK: self._mark}, cwd)
         if memory_limit_bytes is not None:
             threading.Thread(target=self._watch_memory, args=(memory_limit_bytes,), daemon=True).start()
 
@@ -228,6 +232,10 @@ class Channel:
                 os.killpg(self._process.pid, signal.SIGKILL)
             with contextlib.suppress(subprocess.TimeoutExpired):  # a process that hangs in a driver cannot be helped
                 self._process.wait(EXIT_GRACE_S)
+            # A descendant may have left the group; the mark in its environment gives it away.
+            for pid in marked(f"{MARK}={self._mark}"):
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, signal.SIGKILL)
             self._killed = True
 
     def _watch_memory(self, limit_bytes: int) -> None:
@@ -266,7 +274,7 @@ def describe_exit(returncode: int) -> str:
     return f"was killed by {name} ({signal.strsignal(-returncode)})"
 
 
-def _start(argv: Sequence[str], log: Path, env: Mapping[str, str] | None, cwd: Path | None) -> subprocess.Popen[bytes]:
+def _start(argv: Sequence[str], log: Path, env: Mapping[str, str], cwd: Path | None) -> subprocess.Popen[bytes]:
     """Start the process in a session of its own, its standard error in the log."""
     try:
         with log.open("ab") as errors:
@@ -275,7 +283,7 @@ def _start(argv: Sequence[str], log: Path, env: Mapping[str, str] | None, cwd: P
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,
-                env=None if env is None else dict(env),
+                env=dict(env),
                 cwd=cwd,
                 start_new_session=True,
             )

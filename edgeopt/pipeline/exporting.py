@@ -149,6 +149,7 @@ class Workers:
             exported = self._ask_worker(plan, calibration, log)
         except EdgeoptError as error:
             error.log = error.log or str(log)
+            self.workspace.discard(name)  # at once: it may have filled the disk that the others need
             self.progress.done(name, f"failed: {error.message}")
             raise
         self.progress.done(name, f"exported in {exported.export_s:.1f} s")
@@ -207,8 +208,13 @@ class Workers:
         argv = [str(environment.python) if environment else sys.executable, "-m", "edgeopt.worker"]
         # An export needs no GPU, and TensorFlow would take all of its memory.
         # A file of the user's that is called like a library must not be imported in its place.
-        quiet = {"TF_CPP_MIN_LOG_LEVEL": "1", "CUDA_VISIBLE_DEVICES": "-1", "PYTHONSAFEPATH": "1"}
-        variables = {**(environment.variables if environment else os.environ), **quiet}
+        ours = {
+            "TF_CPP_MIN_LOG_LEVEL": "1",
+            "CUDA_VISIBLE_DEVICES": "-1",
+            "PYTHONSAFEPATH": "1",
+            "TMPDIR": str(self.workspace.temporary),
+        }
+        variables = {**(environment.variables if environment else os.environ), **ours}
         channel = Channel(argv, log=log, env=variables, memory_limit_bytes=self.settings.memory_limit_bytes)
         self._open.add(channel)
         if self._stopped.is_set():  # `close` may have come in between and not have seen this one

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 SCRATCH_PREFIX = ".edgeopt-work-"
+TEMPORARY = "tmp"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,8 @@ class Workspace:
                 if not _owner_is_alive(stale):
                     shutil.rmtree(stale, ignore_errors=True)
             scratch = Path(tempfile.mkdtemp(prefix=f"{SCRATCH_PREFIX}{os.getpid()}-", dir=folder))
-            (scratch / "exports").mkdir()
+            for name in ("exports", TEMPORARY):
+                (scratch / name).mkdir()
         except OSError as error:
             raise cannot_write(folder, error) from error
         return cls(folder, scratch)
@@ -50,12 +52,21 @@ class Workspace:
         """Return the log file called `name`; it is kept after the run."""
         return self.folder / "logs" / f"{name}.log"
 
+    @property
+    def temporary(self) -> Path:
+        """Where a worker's libraries put their temporary files: they go when the run ends."""
+        return self.scratch / TEMPORARY
+
     def staged(self, target: str) -> Path:
         """Return the new, empty folder that the artifact of `target` is written to."""
         staged = self.scratch / "exports" / target
         shutil.rmtree(staged, ignore_errors=True)
         staged.mkdir()
         return staged
+
+    def discard(self, target: str) -> None:
+        """Remove what was written for `target` so far."""
+        shutil.rmtree(self.scratch / "exports" / target, ignore_errors=True)
 
     def __enter__(self) -> Self:
         return self

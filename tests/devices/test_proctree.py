@@ -1,6 +1,7 @@
 """Memory of a process and what it started: both ways of asking agree."""
 
 import os
+import signal
 import subprocess
 import sys
 
@@ -33,3 +34,22 @@ def test_a_process_that_has_ended_holds_nothing():
     process.wait()
     assert proctree.tree_rss_bytes(process.pid) == 0
     assert proctree.tree_rss_bytes(os.getpid()) > 1_000_000
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells the environment of a process")
+def test_a_mark_is_found_in_whatever_a_process_has_started():
+    environment = {**os.environ, "EDGEOPT_TEST_MARK": "abc-1"}
+    with subprocess.Popen(
+        [sys.executable, "-c", "import os, time; os.fork() or os.setsid(); print(flush=True); time.sleep(60)"],
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        process.stdout.readline()
+        process.stdout.readline()
+        found = proctree.marked("EDGEOPT_TEST_MARK=abc-1")
+        assert process.pid in found
+        assert len(found) == 2
+        assert proctree.marked("EDGEOPT_TEST_MARK=abc") == []
+        for pid in found:
+            os.kill(pid, signal.SIGKILL)

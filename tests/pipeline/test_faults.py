@@ -76,8 +76,39 @@ UNRULY = '''
         name = "prints"
         def export(self, request):
             print('{"main": "forged"}', flush=True)
-            os.write(1, b"x" * 1_000_000)
+            [os.write(1, b"x" * 1_000_000) for _ in range(30)]
             return self.write(request)
+
+    class Wanders(Unruly):
+        name = "wanders"
+        def export(self, request):
+            Path("stray.txt").write_text("here I was")
+            (request.out_dir.parent / "neighbour").mkdir()
+            return self.write(request)
+
+    class Forks(Unruly):
+        name = "forks"
+        def export(self, request):
+            import subprocess
+            subprocess.Popen(["sleep", "3600"], start_new_session=True)
+            if os.fork() == 0:
+                os.setsid()
+                time.sleep(3600)
+                os._exit(0)
+            return self.write(request)
+
+    class Spins(Unruly):
+        name = "spins"
+        def export(self, request):
+            import threading
+            threading.Thread(target=lambda: [time.sleep(0.01) for _ in iter(int, 1)]).start()
+            return self.write(request)
+
+    class Segfaults(Unruly):
+        name = "segfaults"
+        def export(self, request):
+            import ctypes
+            ctypes.string_at(0)
 
     class Fragile(Unruly):
         name = "fragile"
@@ -96,7 +127,10 @@ UNRULY = '''
 
     @hookimpl
     def edgeopt_backends():
-        return [Aborts, Hangs, Hoards, Raises, Refuses, Quits, Strays, Lies, Prints, Fragile, Garbled, Constant]
+        return [
+            Aborts, Hangs, Hoards, Raises, Refuses, Quits, Strays, Lies, Prints,
+            Wanders, Forks, Spins, Segfaults, Fragile, Garbled, Constant,
+        ]
 '''
 RUNNER = """
 import os
@@ -137,7 +171,7 @@ def load(path, threads):
 """
 NAMES = (
     "aborts", "hangs", "hoards", "raises", "refuses", "quits",
-    "strays", "lies", "prints", "fragile", "garbled", "constant",
+    "strays", "lies", "prints", "wanders", "forks", "spins", "segfaults", "fragile", "garbled", "constant",
 )  # fmt: skip
 
 
@@ -188,11 +222,17 @@ def test_each_misdeed_is_one_row_and_the_others_go_on(unruly):
     assert "something_else" in errors["garbled"][1]
     assert errors["constant"][0] == "degenerate"
     assert rows["constant"]["latency"]["median_s"] > 0.001
-    assert errors["prints"] is None
+    folder = unruly.folder.resolve()
+    strays = errors["wanders"][1].removeprefix("the backend wrote outside its output folder: ").split(", ")
+    assert errors["wanders"][0] == "plugin"
+    assert strays[0] == str(folder / "stray.txt")
+    assert strays[1].endswith("/exports/neighbour")
+    assert "SIGSEGV" in errors["segfaults"][1]
+    assert (errors["prints"], errors["forks"], errors["spins"]) == (None, None, None)
     assert rows["prints"]["plugin"] == "edgeopt-unruly 6.6"
     assert code == 6
     kept = {path.name for path in (unruly.folder / "dist" / run["model"]["name"]).iterdir()}
-    assert kept == {"logs", "run.json", "prints"}
+    assert kept == {"logs", "run.json", "prints", "forks", "spins"}
     assert children_of(unruly.folder) == []
 
 

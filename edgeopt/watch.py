@@ -1,0 +1,104 @@
+"""Notices when a backend writes where it must not.
+
+It sees what Python itself opens, makes, moves and removes (PEP 578). What a C library writes on its own goes unseen, so
+this finds mistakes; it is no wall against malice.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from edgeopt.errors import PluginError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+SHARED = ("source", "shared", "tmp")
+"""Folders of a run's workspace that every worker may write to."""
+WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+CHANGES = {
+    "os.mkdir": (0,),
+    "os.remove": (0,),
+    "os.rmdir": (0,),
+    "os.truncate": (0,),
+    "os.rename": (0, 1),
+    "os.link": (1,),
+    "os.symlink": (1,),
+}
+"""Audit events that change the file system, and which of their arguments are the paths that change."""
+MOST = 3
+"""How many stray paths an error names."""
+
+
+class Watch:
+    """Records the paths outside of the allowed folders that were written to while an export ran."""
+
+    def __init__(self) -> None:
+        self._always: list[str] = []
+        self._out_dir = ""
+        self._watching = False
+        self._strays: dict[str, None] = {}
+        self._started = False
+
+    def allow_always(self, workspace: Path) -> None:
+        """Let every export write to what a run shares, and to where libraries keep caches and compiled modules."""
+        home = os.path.expanduser("~")  # noqa: PTH111 - strings are compared in a hook that is called very often
+        caches = [os.environ.get("XDG_CACHE_HOME", os.path.join(home, ".cache")), os.path.join(home, ".keras")]  # noqa: PTH118
+        places = [*(str(workspace / name) for name in SHARED), *caches, sys.prefix, sys.base_prefix, "/dev", "/proc"]
+        self._always = [os.path.realpath(place) for place in places]
+
+    @contextmanager
+    def allowing(self, out_dir: Path) -> Iterator[None]:
+        """Record what is written elsewhere than into `out_dir`, for as long as the context lasts."""
+        if not self._started:
+            self._started = True
+            sys.addaudithook(self._hear)  # a hook stays for ever, so there is one, and none before the first export
+        self._out_dir = os.path.realpath(out_dir)
+        self._strays.clear()
+        self._watching = True
+        try:
+            yield
+        finally:
+            self._watching = False
+
+    def check(self) -> None:
+        """Tell what was found.
+
+        Raises:
+            PluginError: Something was written outside of the export's own folder.
+        """
+        if self._strays:
+            named = list(self._strays)
+            more = f" and {len(named) - MOST} more" if len(named) > MOST else ""
+            raise PluginError(
+                f"the backend wrote outside its output folder: {', '.join(named[:MOST])}{more}",
+                hint="tell its authors; look at what it wrote there",
+            )
+
+    def _hear(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if not self._watching:
+            return
+        if event == "open":
+            path, _, flags = arguments
+            if isinstance(flags, int) and flags & WRITING:
+                self._note(path)
+        elif event in CHANGES:
+            for position in CHANGES[event]:
+                self._note(arguments[position])
+
+    def _note(self, path: Any) -> None:
+        """Record a path unless it is allowed; a number is a file that is open already."""
+        if not isinstance(path, (str, bytes, os.PathLike)):
+            return
+        folder, name = os.path.split(os.fsdecode(path))
+        place = os.path.join(os.path.realpath(folder or "."), name)  # noqa: PTH118
+        if not name.endswith(".pyc") and not any(_is_below(place, root) for root in (self._out_dir, *self._always)):
+            self._strays[place] = None
+
+
+def _is_below(place: str, root: str) -> bool:
+    return place == root or place.startswith(root + os.sep)
