@@ -113,6 +113,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         BadInputError: There is none, or it cannot be read.
     """
     file = folder / MANIFEST if folder.is_dir() else folder
+    if folder.is_file() and folder.name != MANIFEST:
+        raise BadInputError(f"{folder} is a file, and no artifact", hint=f"name its folder: {folder.parent}")
     try:
         document = json.loads(file.read_text("utf-8"))
         document["files"] = [HashedFile(str(f["path"]), int(f["bytes"]), str(f["sha256"])) for f in document["files"]]

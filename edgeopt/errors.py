@@ -123,10 +123,18 @@ KINDS: dict[str, type[EdgeoptError]] = {
 }
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return a hint for a mistyped name: the nearest known ones, or all of them when none is near."""
+def did_you_mean(name: str, known: Iterable[str], *, listed: bool = False) -> str:
+    """Return a hint for a mistyped name: the nearest known ones, or all of them when none is near.
+
+    Args:
+        name: What was typed.
+        known: What could have been meant.
+        listed: Whether the message lists all of them already.
+    """
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.6)
     if near:
         return f"did you mean {' or '.join(near)}?"
+    if listed:
+        return ""
     return f"known: {', '.join(names)}" if names else "none is known"

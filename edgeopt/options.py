@@ -57,7 +57,7 @@ def fill(options_class: type[Any], values: Mapping[str, Any], *, origin: str) ->
     for name in values:
         if name not in known:
             valid = ", ".join(known) or "it has none"
-            hint = did_you_mean(name, known) if known else ""
+            hint = did_you_mean(name, known, listed=True)
             raise UsageError(f"{origin}: unknown option {name!r}; the valid ones are: {valid}", hint=hint)
     return options_class(**{name: _convert(known[name], value, origin) for name, value in values.items()})
 
@@ -93,7 +93,7 @@ def _convert(option: OptionField, value: Any, origin: str) -> Any:
     if option.type == "choice":
         if value in option.choices:
             return value
-        hint = did_you_mean(str(value), option.choices)
+        hint = did_you_mean(str(value), option.choices, listed=True)
         wanted = ", ".join(option.choices)
         raise UsageError(f"{origin}: {option.name} is {value!r}; wanted one of: {wanted}", hint=hint)
     try:

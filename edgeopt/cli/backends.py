@@ -71,7 +71,7 @@ def _views(found: list[dict[str, Any]], broken: list[dict[str, Any]]) -> Iterato
         yield Paragraph(plugin["reason"], 2)
         yield ""
     if any(backend["options"] for backend in found):
-        yield Paragraph("Set an option in a target file, or for one run with --set NAME=VALUE.")
+        yield Paragraph("Set an option in a target file, or for one run with --set KEY=VALUE.")
     if not found and not broken:
         yield "No backend is installed."
 

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import errno
+import re
 import sys
 import traceback
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from edgeopt.errors import EdgeoptError, ExitCode
+from edgeopt.errors import BadInputError, EdgeoptError, ExitCode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+
+MODELS = (".keras", ".h5")
 
 
 def guarded(action: Callable[[], Any], *, debug: bool) -> int:
@@ -25,6 +31,11 @@ def guarded(action: Callable[[], Any], *, debug: bool) -> int:
         return _show_misuse(error)
     except (KeyboardInterrupt, typer.Abort):
         result = ExitCode.INTERRUPTED
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT) or error.filename is not None:
+            _trace(debug)
+            return _show_bug(error, debug=debug)
+        result = show_error(BadInputError(f"the output cannot be written: {error.strerror}", hint="free some space"))
     except Exception as error:  # noqa: BLE001 - a bug, whatever it is
         _trace(debug)
         return _show_bug(error, debug=debug)
@@ -49,11 +60,26 @@ def _show_misuse(error: typer.TyperException) -> int:
         typer.echo(message, err=True)
         return ExitCode.USAGE
     first, _, rest = message.rstrip("?. ").partition(". Did you mean ")
-    hint = f"see {context.command_path} --help" if context is not None else "see edgeopt --help"
+    hint = _slip(first) or (f"see {context.command_path} --help" if context is not None else "see edgeopt --help")
     if near or rest:
         hint = f"did you mean {' or '.join(sorted(near)) if near else rest.replace(', ', ' or ')}?"
     _show(first[:1].lower() + first[1:], hint=hint.replace("'", ""))
     return error.exit_code
+
+
+def _slip(message: str) -> str:
+    """Return what was probably meant by a word that stands where it must not, or nothing."""
+    word = re.search(r"[Uu]nexpected extra argument(?:\(s\)|s)? \(([^\s)]+)|[Nn]o such command ['\"](.+)['\"]", message)
+    if word is None:
+        return ""
+    if word[1] is not None:
+        from edgeopt.targets import find_targets
+
+        return (
+            "name several targets in one list, with commas and no spaces: -t a,b" if word[1] in find_targets() else ""
+        )
+    path = Path(word[2])
+    return f"did you mean edgeopt export {path}?" if path.suffix in MODELS or path.exists() else ""
 
 
 def _show_bug(error: Exception, *, debug: bool) -> int:

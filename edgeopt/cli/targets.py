@@ -24,10 +24,11 @@ def targets(context: typer.Context, targets_dir: TargetsDirs = None, json: Json 
         return
     from edgeopt.cli.console import check_json, deliver
     from edgeopt.cli.lists import Listing, Paragraph, to_json
+    from edgeopt.pipeline.plan import checked
     from edgeopt.targets import find_targets
 
     check_json(json)
-    found = find_targets(more=targets_dir or ())
+    found = {name: checked(target) for name, target in find_targets(more=targets_dir or ()).items()}
     listing = Listing(tuple((name, _in_a_line(target)) for name, target in found.items()))
     more = Paragraph("edgeopt targets show NAME tells more about one; a file targets/NAME.toml here adds one.")
     deliver(to_json([_document(target) for target in found.values()]), json, listing, "", more)

@@ -242,7 +242,7 @@ class Channel:
         """Kill the process when it holds too much; runs in a thread until the process ends."""
         while self._process.returncode is None and not self._closed.wait(WATCH_INTERVAL_S):
             if tree_rss_bytes(self._process.pid) > limit_bytes:
-                self._ended_because = f"used more memory than the limit of {limit_bytes / 1e9:.1f} GB"
+                self._ended_because = f"used more memory than the limit of {_in_words(limit_bytes)}"
                 self._kill()
 
     def _log_tail(self) -> str:
@@ -254,6 +254,11 @@ class Channel:
         except OSError:
             return ""
         return "\n".join(_printable(text).strip().splitlines()[-LOG_TAIL_LINES:])
+
+
+def _in_words(limit_bytes: int) -> str:
+    """Return an amount of memory for people."""
+    return f"{limit_bytes / 1e9:.1f} GB" if limit_bytes >= 1e9 else f"{limit_bytes / 1e6:.0f} MB"  # noqa: PLR2004 - a giga
 
 
 def _deadline(timeout_s: float | None) -> float | None:

@@ -127,6 +127,15 @@ def degenerate(outputs: Mapping[str, Array], reference: Mapping[str, Array]) -> 
     return next((reason for reason in reasons if reason), None)
 
 
+def silent(reference: Mapping[str, Array]) -> str | None:
+    """Return in one sentence why the source's own outputs prove nothing, or None: they are the same for every feed."""
+    for name in sorted(reference):
+        if _is_constant(reference[name]):
+            count = len(reference[name])
+            return f"its output {name} is the same on all {count:,} feeds, so to agree with it proves nothing"
+    return None
+
+
 def _check(outputs: Mapping[str, Array], reference: Mapping[str, Array]) -> None:
     """Raise unless the outputs have the names and shapes of the reference."""
     found, wanted = (

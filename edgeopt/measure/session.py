@@ -94,6 +94,8 @@ class _Process:
     load_s: float
     untimed: str | None
     facts: dict[str, Any]
+    number: int = 0
+    """Of the launch."""
     first_s: float = 0.0
     latency_s: float = 0.0
     steady: bool = False
@@ -134,6 +136,11 @@ class Session:
         """The names of what is measured."""
         return tuple(subject.name for subject in self._subjects)
 
+    @property
+    def stopped(self) -> bool:
+        """Whether the user ended it."""
+        return self._stopped
+
     def run(self) -> dict[str, Measurement]:
         """Measure everything and return, by name, what came of it; an artifact that failed has its error."""
         for number in range(self._settings.max_launches):
@@ -142,6 +149,9 @@ class Session:
                 break
             try:
                 self._launch(number, wanted)
+            except BaseException:
+                self._stopped = True
+                raise
             finally:
                 self._close()
         return self.outcomes()
@@ -179,6 +189,8 @@ class Session:
         self._random.shuffle(subjects)
         # The load times that are reported come from the first launch, where nothing else is loading.
         processes = self._load(subjects, 1 if number == 0 else self._settings.loads_at_once)
+        for process in processes:
+            process.number = number
         processes = [process for process in processes if self._try(process, self._warm)]
         timed = [process for process in processes if process.untimed is None]
         try:
@@ -188,7 +200,7 @@ class Session:
                     self._try(process, self._ask_memory)
         finally:  # what came before an end, by a crash or by Ctrl-C, still counts
             for process in processes:
-                self._keep(number, process)
+                self._keep(process)
 
     def _time_rounds(self, timed: list[_Process]) -> None:
         """Time processes side by side; one that fails takes no part in the rounds that are left."""
@@ -255,7 +267,7 @@ class Session:
     def _time(self, process: _Process) -> None:
         """Time one round."""
         if not process.rounds:
-            self._tell(process.subject.name, "measuring")
+            self._tell(process.subject.name, f"measuring, launch {process.number + 1}")
         message = {"op": "time", "iterations": process.iterations, "settle": process.settle}
         answer = _answer(process.channel.ask(message, self._settings.timeout_s), "does not run", process.channel)
         process.rounds.append(tuple(answer["samples_ns"]))
@@ -266,12 +278,12 @@ class Session:
         process.facts = {**process.facts, **memory["facts"]}
         process.peak_bytes, process.model_bytes = memory["peak_bytes"], memory["model_bytes"]
 
-    def _keep(self, number: int, process: _Process) -> None:
+    def _keep(self, process: _Process) -> None:
         """Keep what a launch gave; one that ended before its first round gave nothing."""
         if not process.rounds and process.peak_bytes is None:
             return
         launch = Launch(
-            number=number,
+            number=process.number,
             load_s=process.load_s,
             first_s=process.first_s,
             steady=process.steady,

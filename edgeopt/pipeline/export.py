@@ -14,6 +14,7 @@ from edgeopt.data import demo_feeds, load_feeds, noise_feeds
 from edgeopt.devices import open_device
 from edgeopt.errors import BadInputError, EdgeoptError, UsageError
 from edgeopt.measure.facts import memory_bytes
+from edgeopt.npz import NpzFile
 from edgeopt.pipeline.entries import Entry
 from edgeopt.pipeline.exporting import Workers
 from edgeopt.pipeline.findings import Findings, ShippedModel, exit_code
@@ -48,8 +49,11 @@ def run_export(settings: ExportSettings, progress: Progress) -> tuple[Run, ExitC
         BadInputError: The model, the data or a target file cannot be used, or the output folder not be written to.
     """
     started = datetime.now(timezone.utc).astimezone().isoformat(timespec="seconds")
-    settings = replace(settings, memory_limit_bytes=settings.memory_limit_bytes or int(0.9 * memory_bytes()) or None)
-    targets = choose(_target_names(settings), find_targets(more=settings.targets_dirs))
+    settings = _completed(settings)
+    if settings.data is not None:
+        with NpzFile.open(settings.data):  # before the model is opened, which takes its time
+            pass
+    targets = choose(settings.targets, find_targets(more=settings.targets_dirs))
     plans = make_plan(targets, settings.settings)
     with ExitStack() as stack:
         reference = _resolve(settings, stack)
@@ -87,16 +91,21 @@ def run_export(settings: ExportSettings, progress: Progress) -> tuple[Run, ExitC
         return run, exit_code(run)
 
 
-def _target_names(settings: ExportSettings) -> tuple[str, ...]:
-    """Return the targets that were asked for, else those that the project in the current folder names.
+def _completed(settings: ExportSettings) -> ExportSettings:
+    """Return the settings with what the project in the current folder names, and with a limit for memory.
 
     Raises:
-        UsageError: Nobody names one.
+        UsageError: Nobody names a target.
     """
-    names = settings.targets or read_project(Path.cwd()).targets
+    project = read_project(Path.cwd())
+    names = tuple(part for text in settings.targets or project.targets for part in text.split(",") if part.strip())
     if not names:
         raise UsageError("no target was named", hint="for instance --target tflite-int8; edgeopt targets lists all")
-    return names
+    data = settings.data
+    if data is None and settings.model is None and project.model is not None and project.data is not None:
+        data = Path(project.data)  # it belongs to the project's own model
+    limit_bytes = settings.memory_limit_bytes or int(0.9 * memory_bytes()) or None
+    return replace(settings, targets=names, data=data, memory_limit_bytes=limit_bytes)
 
 
 def _resolve(settings: ExportSettings, stack: ExitStack) -> SourceReference:
@@ -146,7 +155,12 @@ def _make_feeds(settings: ExportSettings, reference: SourceReference, opened: Op
     """Write the calibration and evaluation feeds: the user's, the demo's own, or noise."""
     folder = scratch / "feeds"
     if settings.data is not None:
-        return load_feeds(settings.data, opened.inputs, folder, outputs=opened.outputs, seed=settings.seed)
+        try:
+            return load_feeds(settings.data, opened.inputs, folder, outputs=opened.outputs, seed=settings.seed)
+        except BadInputError as error:
+            if reference.path == str(DEMO):
+                error.hint = f"no model was named, so this is the embedded demo{error.hint and '; '}{error.hint}"
+            raise
     if reference.path == str(DEMO):
         return demo_feeds(opened.inputs, folder)
     return noise_feeds(opened.inputs, opened.ranges, folder, seed=settings.seed)

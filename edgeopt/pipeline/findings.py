@@ -58,6 +58,8 @@ class Findings:
     health: Mapping[str, Any] = field(default_factory=dict)
     source_error: EdgeoptError | None = None
     source_measurement: Measurement | None = None
+    source_doubt: str | None = None
+    """Why the answers of the source prove nothing."""
     bound: Bound | None = None
     """How true the artifact to ship must be, where the user wants to know which it is."""
 
@@ -138,4 +140,5 @@ def _source_result(found: Findings) -> schema.Result:
         ),
         latency=latency_record(measurement),
         memory=memory_record(measurement),
+        warnings=(found.source_doubt,) if found.source_doubt else (),
     )

@@ -12,6 +12,7 @@ from edgeopt import artifact
 from edgeopt.errors import DegenerateError, EdgeoptError, PluginError, StoppedError
 from edgeopt.measure import fidelity, size
 from edgeopt.measure.facts import summarise_health
+from edgeopt.measure.session import MAX_LAUNCHES, MIN_LAUNCHES
 from edgeopt.pipeline.evaluating import Evaluation, evaluate
 from edgeopt.pipeline.findings import make_run
 from edgeopt.pipeline.plan import Plan
@@ -85,8 +86,9 @@ class Job:
             settings=self.settings,
             progress=self.progress,
         )
-        count = len(session.subjects)
-        self.progress.say(f"measuring {count} models side by side, at least three launches of each")
+        artifacts = len(session.subjects) - 1
+        what = f"the source and {artifacts} artifact" + ("" if artifacts == 1 else "s")
+        self.progress.say(f"measuring {what} side by side, {MIN_LAUNCHES} to {MAX_LAUNCHES} launches of each")
         before = self.device.health()
         try:
             session.run()
@@ -118,7 +120,10 @@ class Job:
         """Keep what a session has found."""
         outcomes = session.outcomes()
         for name, outcome in outcomes.items():
-            self.progress.done(name, f"failed: {outcome.error.message}" if outcome.error else "measured")
+            if session.stopped:
+                self.progress.done(name, "stopped")
+            else:
+                self.progress.done(name, f"failed: {outcome.error.message}" if outcome.error else "measured")
         self.found.health = summarise_health(before, self.device.health(), spreads(outcomes))
         source = outcomes.pop(SOURCE_TARGET, None)
         self.found.source_measurement = source
@@ -137,6 +142,7 @@ class Job:
             self.found.source_error = error
             self.progress.done(SOURCE_TARGET, f"failed: {error.message}")
             raise
+        self.found.source_doubt = fidelity.silent(evaluation.outputs)
         self.progress.done(SOURCE_TARGET, "answered")
         return evaluation
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from edgeopt.errors import BadInputError, EdgeoptError, UnavailableError, UsageError, did_you_mean
@@ -64,8 +64,8 @@ def make_plan(targets: Iterable[Target], settings: Iterable[str]) -> list[Plan |
             has such an option.
 
     Raises:
-        UsageError: An option is unknown or has a wrong type, or a backend does not exist.
-        BadInputError: A target file has such an option.
+        UsageError: An option is unknown or has a wrong type.
+        BadInputError: A target file has such an option, or names a backend that does not exist.
     """
     chosen = list(targets)
     wanted = [_parse(text, chosen) for text in settings]
@@ -76,9 +76,18 @@ def make_plan(targets: Iterable[Target], settings: Iterable[str]) -> list[Plan |
         if target_name is None and key not in known and not refused:
             raise UsageError(
                 f"--set: unknown option {key!r}; the chosen targets have: {', '.join(sorted(known)) or 'none'}",
-                hint=did_you_mean(key, known) if known else "",
+                hint=did_you_mean(key, known, listed=True),
             )
     return plans
+
+
+def checked(target: Target) -> Target:
+    """Return a target, with a problem where its backend or its options do not exist."""
+    try:
+        make_plan([target], [])
+    except BadInputError as error:
+        return replace(target, problem=error)
+    return target
 
 
 def refuse_unfit(plans: Iterable[Plan | Refusal], device: Device) -> list[Plan | Refusal]:
@@ -121,7 +130,8 @@ def _plan(target: Target, wanted: list[tuple[str | None, str, str]]) -> Plan | R
     try:
         registered = registry.get(target.backend)
     except UsageError as error:
-        raise UsageError(f"the target {target.name} names no known backend: {error.message}", hint=error.hint) from None
+        where = target.path or target.name
+        raise BadInputError(f"{where} names no known backend: {error.message}", hint=error.hint) from None
     except EdgeoptError as error:
         return Refusal(target, "", error)
     backend = registered.backend

@@ -8,6 +8,8 @@ _TIMES = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"))
 _SIZES = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
 _MOST_DIGITS = 4
 """Significant digits; beyond this a figure in a table is not read any more, however narrow its interval."""
+_WIDE = 0.5
+"""An interval wider than this part of its value is told by its ends: its middle says little."""
 _FEEDS_FOR_DECIMAL = 100
 """With fewer samples than this, a tenth of a percent is less than one sample."""
 
@@ -31,9 +33,16 @@ def ratio(value: float) -> str:
 
 
 def ratio_within(value: float, interval: tuple[float, float]) -> str:
-    """Return a ratio and its interval: `4.6x ± 0.1`."""
+    """Return a ratio and its interval: `4.6x ± 0.1`; where that is wide, its two ends: `23x to 149x`."""
+    if is_wide(value, interval):
+        return f"{ratio(interval[0])} to {ratio(interval[1])}"
     number, spread = _within(value, interval)
     return f"{number}x ± {spread}"
+
+
+def is_wide(value: float, interval: tuple[float, float]) -> bool:
+    """Whether an interval is so wide that its ends say more than its middle."""
+    return interval[1] - interval[0] > _WIDE * value
 
 
 def ratio_range(value: float, interval: tuple[float, float]) -> tuple[str, str]:

@@ -76,7 +76,7 @@ def _status(result: Result) -> Cell:
     """Return the status; a reason stands beside it where the row has room."""
     style = _STATUSES[result.status]
     if result.error is None:
-        return Cell(result.status, style)
+        return Cell("over budget", WRONG) if result.is_over_budget else Cell(result.status, style)
     if result.artifact or result.latency:
         return Cell(result.status, style)
     return Cell(f"{result.status}: {plain(result.error.message)}", style, short=result.status)
@@ -101,7 +101,7 @@ def _speedup(result: Result) -> Cell:
     if compared.verdict == "same":
         return Cell("same")
     text = quantities.ratio_within(compared.speedup, compared.speedup_ci95)
-    return Cell(text, _VERDICTS[compared.verdict or "same"], brief=text.partition(" ±")[0])
+    return Cell(text, _VERDICTS[compared.verdict or "same"], brief=text.partition(" ±")[0].replace(" to ", "-"))
 
 
 def _fidelity(run: Run, result: Result) -> dict[str, str]:
@@ -156,7 +156,7 @@ def _limit(line: BudgetLine) -> str:
     """Return a limit and what was found, in the unit that the limit's name ends with."""
     shown = [_quantity(line.name, number) for number in (line.value, line.limit) if number is not None]
     word = "at least" if line.name.startswith("min_") else "at most"
-    return f"{plain(line.name)} is {shown[0]}, wanted {word} {shown[-1]}"
+    return f"{plain(line.name)[len('min_') :]} is {shown[0]}, wanted {word} {shown[-1]}"
 
 
 def _quantity(name: str, value: float) -> str:

@@ -206,6 +206,11 @@ class Result:
     untimed: str = ""
     """Why a row that is `ok` has no latency, for instance `no GPU on this device`."""
 
+    @property
+    def is_over_budget(self) -> bool:
+        """Whether a limit of its target is not met."""
+        return any(line.met is False for line in self.budget)
+
 
 @dataclass(frozen=True, slots=True)
 class Ranked:

@@ -20,9 +20,10 @@ SURELY_SAME = 1.01
 
 def answer(run: Run) -> list[str]:
     """Return what the run found: the fastest artifact, and the smallest where that is another one."""
-    good = [r for r in run.results if r.status == "ok" and r.target != SOURCE_TARGET and r.versus_source]
+    made = [r for r in run.results if r.status == "ok" and r.target != SOURCE_TARGET and r.versus_source]
+    good = [result for result in made if not result.is_over_budget]
     if not good:
-        return ["No artifact to ship came out of this run."]
+        return ["No artifact is within its budget." if made else "No artifact to ship came out of this run."]
     fastest, smallest = max(good, key=_speedup), max(good, key=_size_ratio)
     sentences = []
     if len(good) > 1 and _speedup(fastest) > 0 and not _is_faster(fastest):
@@ -73,6 +74,8 @@ def _speed(compared: Comparison | None, result: Result) -> list[str]:
         number, interval = quantities.ratio_range(1 / compared.speedup, (1 / high, 1 / low))
         return [f"{number} slower ({interval}) than the source"]
     number, interval = quantities.ratio_range(compared.speedup, (low, high))
+    if quantities.is_wide(compared.speedup, (low, high)):
+        return [f"{quantities.ratio(low)} to {quantities.ratio(high)} faster than the source"]
     return [f"{number} faster ({interval}) than the source"]
 
 

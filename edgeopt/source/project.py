@@ -16,7 +16,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-TEXTS, LISTS = ("model",), ("targets",)
+TEXTS, LISTS = ("model", "data"), ("targets",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,8 @@ class Project:
     origin: str = ""
     model: str | None = None
     targets: tuple[str, ...] = ()
+    data: str | None = None
+    """Feeds for that model."""
 
 
 def read_project(folder: Path) -> Project:
@@ -60,10 +62,11 @@ def _check(table: Any, origin: str, file: Path) -> Project:
         raise BadInputError(f"{file}: tool.edgeopt is not a table", hint="write [tool.edgeopt], then model = ...")
     for key, value in table.items():
         if key not in TEXTS + LISTS:
-            keys = ", ".join(TEXTS + LISTS)
-            raise BadInputError(f"{file}: unknown key {key!r}; valid are {keys}", hint=did_you_mean(key, TEXTS + LISTS))
+            keys = TEXTS + LISTS
+            message = f"{file}: unknown key {key!r}; valid are {', '.join(keys)}"
+            raise BadInputError(message, hint=did_you_mean(key, keys, listed=True))
         if key in TEXTS and not isinstance(value, str):
             raise BadInputError(f"{file}: {key} must be a text", hint=f'for instance {key} = "model.keras"')
         if key in LISTS and not (isinstance(value, list) and all(isinstance(item, str) for item in value)):
             raise BadInputError(f"{file}: {key} must be a list of texts", hint=f'for instance {key} = ["tflite-int8"]')
-    return Project(origin, table.get("model"), tuple(table.get("targets", ())))
+    return Project(origin, table.get("model"), tuple(table.get("targets", ())), table.get("data"))

@@ -1,6 +1,7 @@
 """What a user in a hurry gets wrong: one clear line, a hint, the right exit code, and nothing on standard output."""
 
 import zipfile
+from pathlib import Path
 
 import pytest
 
@@ -57,6 +58,15 @@ CASES = {
     "no HDF5": (("no.h5", "-t", "tflite-int8"), no_hdf5, 8, "no.h5", "HDF5"),
     "unknown application": (("keras:MobilNetV2", "-t", "tflite-int8"), None, 2, "MobilNetV2", "did you mean"),
     "project file": (("-t", "tflite-int8"), bad_project, 8, "modell", "did you mean model?"),
+    "data that is not there": (("-t", "tf-gpu", "--data", "no.npz"), None, 8, "no.npz", ""),
+    "an empty name": (("-t", ""), None, 2, "no target was named", "for instance --target tflite-int8"),
+    "targets without a comma": (
+        ("m.keras", "-t", "tf-gpu", "tflite-int8"),
+        None,
+        2,
+        "unexpected extra argument",
+        "hint: name several targets in one list, with commas and no spaces: -t a,b",
+    ),
     "signature of a file": (("--signature", "x", "-t", "tf-gpu"), None, 2, "--signature goes with a SavedModel", ""),
     "shape": (("--input-shape", "3,x", "-t", "tf-gpu"), None, 2, "3,x", ""),
     "memory": (("--memory-limit", "much", "-t", "tf-gpu"), None, 2, "--memory-limit 'much' is no size", "4GB"),
@@ -110,3 +120,29 @@ def test_a_lambda_layer_is_refused_until_the_model_is_trusted(edgeopt):
     quick = ("--seconds", "0.1", "--min-iterations", "30")
     code, _, err = edgeopt.run("export", "with_code.keras", "-t", "tflite-float32", "--trust-model", *quick)
     assert code == 0, err
+
+
+def test_a_model_in_the_place_of_a_command(edgeopt):
+    code, out, err = edgeopt.run("model.keras", "-t", "tf-gpu")
+    assert (code, out) == (2, "")
+    assert "hint: did you mean edgeopt export model.keras?" in err
+
+
+def test_data_that_does_not_fit_the_demo_says_that_no_model_was_named(edgeopt):
+    import numpy as np
+
+    make_data(edgeopt.folder, x=np.zeros((20, 8), np.float32))
+    code, _, err = edgeopt.run("export", "-t", "tflite-int8", "--data", "data.npz")
+    assert code == 8
+    assert "hint: no model was named, so this is the embedded demo" in err
+
+
+def test_a_full_standard_output_is_no_bug(edgeopt):
+    import subprocess
+    import sys
+
+    with Path("/dev/full").open("w") as full:
+        argv = [sys.executable, "-m", "edgeopt", "targets", "--json", "-"]
+        done = subprocess.run(argv, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 8
+    assert done.stderr.startswith("error: the output cannot be written: No space left on device\nhint: free some space")

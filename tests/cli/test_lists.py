@@ -8,12 +8,12 @@ from edgeopt.targets import find_targets
 
 BOARD = """
 summary = "everything that fits on our board"
-backend = "tflite"
+backend = "tf-gpu"
 device = "local"
 
 [options]
-quantization = "int8"
-allow = true
+precision = "float16"
+xla = true
 
 [budget]
 max_size_bytes = 300000
@@ -77,9 +77,9 @@ def test_one_target(cli, board):
         == f"""\
 target   a-board
 summary  everything that fits on our board
-backend  tflite
-option   quantization = int8
-option   allow = true
+backend  tf-gpu
+option   precision = float16
+option   xla = true
 budget   max_size_bytes = 300000
 device   local
 file     {board}
@@ -92,8 +92,8 @@ def test_targets_as_json(cli, board):
     assert found["a-board"] == {
         "name": "a-board",
         "summary": "everything that fits on our board",
-        "backend": "tflite",
-        "options": {"quantization": "int8", "allow": True},
+        "backend": "tf-gpu",
+        "options": {"precision": "float16", "xla": True},
         "budget": {"max_size_bytes": 300000},
         "device": "local",
         "path": str(board),
@@ -133,6 +133,23 @@ def test_broken_target_file(cli, board):
     assert shown.err.startswith(f"error: the target file {board} cannot be read")
 
 
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ('backend = "tf-gp"', "names no known backend: no backend is called 'tf-gp'"),
+        (
+            'backend = "tf-gpu"\n[options]\nxlaa = true',
+            "unknown option 'xlaa'; the valid ones are: precision, xla, allow_cpu",
+        ),
+    ],
+)
+def test_a_target_that_cannot_work_says_so_in_the_list(cli, board, text, problem):
+    board.write_text(text)
+    listed = {target["name"]: target for target in json.loads(cli("targets", "--json", "-").out)}
+    assert problem in listed["a-board"]["problem"]
+    assert listed["tflite-int8"]["problem"] is None
+
+
 def blocks(out: str) -> dict[str, str]:
     """The paragraphs of a list, by their first word."""
     return {block.split()[0]: block for block in out.split("\n\n")}
@@ -161,7 +178,7 @@ wreck (wreck 1.0) broken
   ModuleNotFoundError: No module named 'no_such_module'"""
     )
     assert "tflite (edgeopt" in out
-    assert out.endswith("--set\nNAME=VALUE.\n")
+    assert out.endswith("--set\nKEY=VALUE.\n")
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,7 @@ def test_a_slower_artifact_is_found(subject, write_runner):
     assert [len(launch.rounds) for launch in source.launches] == [len(launch.rounds) for launch in slow.launches]
     assert 5_000_000 < slow.peak_bytes < 200_000_000
     assert slow.model_bytes < 5_000_000
-    assert {("source", "loading"), ("slow", "warming up"), ("slow", "measuring")} <= set(told)
+    assert {("source", "loading"), ("slow", "warming up"), ("slow", "measuring, launch 1")} <= set(told)
 
 
 def test_an_artifact_that_dies_is_an_error_and_the_others_go_on(subject, write_runner, device, tmp_path):
@@ -81,7 +81,7 @@ def test_an_artifact_that_dies_is_an_error_and_the_others_go_on(subject, write_r
     ]
 
     def tell(name, text):
-        if (name, text) == ("crashes", "measuring"):
+        if (name, text) == ("crashes", "measuring, launch 1"):
             flag.touch()
 
     measured = Session(subjects, QUICK, tell).run()

@@ -62,7 +62,7 @@ def test_a_runner_that_needs_what_the_device_does_not_have_is_refused_before_any
 
 
 def test_a_target_of_no_known_backend_gets_a_suggestion():
-    with pytest.raises(UsageError) as caught:
+    with pytest.raises(BadInputError) as caught:
         make_plan([Target("t", "", "tflit")], [])
-    assert caught.value.message == "the target t names no known backend: no backend is called 'tflit'"
+    assert caught.value.message == "t names no known backend: no backend is called 'tflit'"
     assert caught.value.hint == "did you mean tflite?"

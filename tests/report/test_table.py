@@ -193,7 +193,7 @@ source       ok      42.9 MB            14.31 ms ± 0.08
 tflite-int8  failed  4.03 MB      11x  3.123 ms ± 0.004  4.58x ± 0.08  98.8 %
   every output is zero: each of 1,000 probabilities is below one step of int8
   (1/256)
-  ! over budget: max_size_bytes is 4.03 MB, wanted at most 3.00 MB
+  ! over budget: size_bytes is 4.03 MB, wanted at most 3.00 MB
 
 No artifact to ship came out of this run.
 
@@ -311,3 +311,19 @@ def test_ranking_goes_through_json_and_the_table(run):
     assert "\nWhich to ship\n  tflite-int8: the fastest here that gives the source's answer on at least 98 %" in shown
     assert "\n  not source: 4.58x slower\n" in shown
     assert "<li>not source: 4.58x slower</li>" in again._repr_html_()
+
+
+def test_what_is_over_budget_is_not_recommended(run):
+    over = replace(INT8, budget=(BudgetLine("max_size_bytes", 3e6, 4.03e6, met=False),))
+    shown = with_rows(run, over, FLOAT32).table(100)
+    assert "tflite-int8     over budget" in shown
+    assert "tflite-float32 is 2.13x faster (2.11 to 2.15) and 3.1x smaller than the source" in shown
+    alone = with_rows(run, over).table(100)
+    assert "No artifact is within its budget." in alone
+
+
+def test_a_wide_interval_is_told_by_its_ends(run):
+    unsure = replace(INT8, versus_source=Comparison(10.65, 59.0, (23.0, 149.0), "faster"))
+    shown = with_rows(run, unsure).table(100)
+    assert "23x to 149x" in shown
+    assert "tflite-int8 is 23x to 149x faster and 11x smaller than the source" in shown
