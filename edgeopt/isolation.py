@@ -102,13 +102,14 @@ class OwnEnvironment:
         """Link edgeopt and the plugin's package into the folder that the environment sees."""
         bridge = self.folder / BRIDGE
         bridge.mkdir()
-        for module in ("edgeopt", self.module.partition(".")[0]):
-            spec = importlib.util.find_spec(module)
-            if spec is None or spec.origin is None:
-                raise UnavailableError(f"the module {module} is not a file that another Python could import")
-            place = Path(spec.origin)
-            place = place.parent if spec.submodule_search_locations else place
-            (bridge / place.name).symlink_to(place)
+        for name in ("edgeopt", self.module.partition(".")[0]):
+            spec = importlib.util.find_spec(name)
+            if spec is None or spec.origin is None or not spec.submodule_search_locations:
+                raise UnavailableError(
+                    f"{name} is not a package in a folder, so its runner could not be found from another environment",
+                    hint="tell its authors: a plugin with an environment of its own is a package",
+                )
+            (bridge / name).symlink_to(Path(spec.origin).parent)
 
 
 def cache_folder() -> Path:

@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 SHARED = ("source", "shared", "tmp")
 """Folders of a run's workspace that every worker may write to."""
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
-CHANGES = {
-    "os.mkdir": (0,),
-    "os.remove": (0,),
-    "os.rmdir": (0,),
-    "os.truncate": (0,),
-    "os.rename": (0, 1),
-    "os.link": (1,),
-    "os.symlink": (1,),
+CHANGES: dict[str, tuple[tuple[int, int | None], ...]] = {
+    "os.mkdir": ((0, 2),),
+    "os.remove": ((0, 1),),
+    "os.rmdir": ((0, 1),),
+    "os.truncate": ((0, None),),
+    "os.rename": ((0, 2), (1, 3)),
+    "os.link": ((1, 3),),
+    "os.symlink": ((1, 2),),
 }
-"""Audit events that change the file system, and which of their arguments are the paths that change."""
+"""Audit events that change the file system: where among their arguments a path is, and the open folder it starts at."""
 MOST = 3
 """How many stray paths an error names."""
 
@@ -87,15 +87,18 @@ class Watch:
             if isinstance(flags, int) and flags & WRITING:
                 self._note(path)
         elif event in CHANGES:
-            for position in CHANGES[event]:
-                self._note(arguments[position])
+            for position, start in CHANGES[event]:
+                self._note(arguments[position], -1 if start is None else arguments[start])
 
-    def _note(self, path: Any) -> None:
+    def _note(self, path: Any, start: int = -1) -> None:
         """Record a path unless it is allowed; a number is a file that is open already."""
         if not isinstance(path, (str, bytes, os.PathLike)):
             return
         folder, name = os.path.split(os.fsdecode(path))
-        place = os.path.join(os.path.realpath(folder or "."), name)  # noqa: PTH118
+        base = "." if start < 0 else f"/proc/self/fd/{start}"
+        if not os.path.exists(base):  # noqa: PTH110 - where the system does not tell, nothing is claimed
+            return
+        place = os.path.join(os.path.realpath(os.path.join(base, folder)), name)  # noqa: PTH118
         if not name.endswith(".pyc") and not any(_is_below(place, root) for root in (self._out_dir, *self._always)):
             self._strays[place] = None
 
