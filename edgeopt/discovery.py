@@ -11,10 +11,8 @@ import importlib.util
 import inspect
 import os
 import re
-from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from importlib import metadata
-from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +22,7 @@ from edgeopt import hookspec, requirements
 from edgeopt.contract import CONTRACT_VERSION, OLDEST_CONTRACT, Backend
 from edgeopt.errors import PluginError, UsageError, did_you_mean
 from edgeopt.options import check_options_class
-from edgeopt.probe import why_deadly
+from edgeopt.probe import call_stranger, why_deadly
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -97,19 +95,18 @@ def load_plugin(entry: metadata.EntryPoint) -> Plugin:
     """Load one plugin; whatever goes wrong is told in its `problem`."""
     plugin = Plugin(entry.name, entry.module, *_origin(entry))
     try:
-        plugin = replace(plugin, contract=_read_contract(entry.module))
+        plugin = replace(plugin, contract=call_stranger(lambda: _read_contract(entry.module)))
         _check_contract(plugin)
-        _check_import(plugin)
-        with redirect_stdout(StringIO()):  # which may hold nothing but a document
-            module = entry.load()
-            backends = tuple(backends_of(module, entry.value))
-        return replace(plugin, backends=backends, target_files=_target_files(module))
+        return call_stranger(lambda: _load(plugin, entry))
     except PluginError as error:
         return replace(plugin, problem=error.message)
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:  # noqa: BLE001 - whatever a stranger's module does, it is one row
-        return replace(plugin, problem=f"{type(error).__name__}: {error}")
+
+
+def _load(plugin: Plugin, entry: metadata.EntryPoint) -> Plugin:
+    """Return a plugin with what its module brought."""
+    _check_import(plugin)
+    module = entry.load()
+    return replace(plugin, backends=tuple(backends_of(module, entry.value)), target_files=_target_files(module))
 
 
 def backends_of(module: Any, name: str) -> Iterator[type[Backend]]:
@@ -214,8 +211,7 @@ def _checked(group: Iterable[Any]) -> Iterator[type[Backend]]:
         for member in ("name", "summary", "runner"):
             if not hasattr(item, member):
                 raise PluginError(f"{item.__name__} has no {member}")
-        if not isinstance(item.name, str) or not NAME.fullmatch(item.name):
-            raise PluginError(f"{item.__name__}.name is {item.name!r}; wanted lower case with hyphens")
+        _check_texts(item)
         if not Path(item.runner).is_file():
             raise PluginError(f"{item.__name__}.runner is {item.runner}, and there is no such file")
         check_options_class(item.Options)
@@ -224,11 +220,20 @@ def _checked(group: Iterable[Any]) -> Iterator[type[Backend]]:
         yield item
 
 
+def _check_texts(item: type[Backend]) -> None:
+    """Refuse a class whose members are not of the types that the contract names."""
+    if not isinstance(item.name, str) or not NAME.fullmatch(item.name):
+        raise PluginError(f"{item.__name__}.name is {item.name!r}; wanted lower case with hyphens")
+    if not isinstance(item.summary, str):
+        raise PluginError(f"{item.__name__}.summary is {item.summary!r}; wanted a text")
+    for member in ("preferred_devices", "requires", "environment"):
+        texts = getattr(item, member)
+        if not isinstance(texts, (tuple, list)) or not all(isinstance(text, str) for text in texts):
+            raise PluginError(f"{item.__name__}.{member} is {texts!r}; wanted a tuple of texts")
+
+
 def _check_requirements(item: type[Backend], member: str) -> None:
     """Refuse a class whose requirements are not written as pip wants them."""
-    texts = getattr(item, member)
-    if isinstance(texts, str):
-        raise PluginError(f"{item.__name__}.{member} is a text; wanted a tuple of texts")
-    for text in texts:
+    for text in getattr(item, member):
         if problem := requirements.check(text):
             raise PluginError(f"{item.__name__}.{member} has {text!r}, which is no requirement: {problem}")

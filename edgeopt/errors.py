@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import errno
+import re
 from enum import IntEnum
 from typing import TYPE_CHECKING, ClassVar
 
@@ -38,10 +40,10 @@ class EdgeoptError(Exception):
     kind: ClassVar[str] = "bug"
 
     def __init__(self, message: str, *, hint: str = "", log: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
-        self.log = log
+        self.message = readable(message)
+        self.hint = readable(hint)
+        self.log = readable(log)
+        super().__init__(self.message)
 
 
 class UsageError(EdgeoptError):
@@ -138,3 +140,47 @@ def did_you_mean(name: str, known: Iterable[str], *, listed: bool = False) -> st
     if listed:
         return ""
     return f"known: {', '.join(names)}" if names else "none is known"
+
+
+ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
+"""What colours a terminal."""
+MOST_CHARACTERS = 300
+"""A longer message of a stranger's is cut: the log has all of it."""
+DISK_IS_FULL = ("No space left on device", "Disk quota exceeded")
+
+
+def readable(text: object) -> str:
+    """Return what anything says of itself, as text that every file and every terminal can hold.
+
+    A lone surrogate (of a file name that is no UTF-8, say) is written as an escape. What cannot even say what it is
+    has its type named.
+    """
+    try:
+        said = str(text)
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - a stranger's `__str__` may raise anything
+        said = f"<{type(text).__name__} whose text fails with {type(error).__name__}>"
+    return said.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def one_line(text: object) -> str:
+    """Return a stranger's words in one line of a moderate length and without colours."""
+    return " ".join(ANSI.sub("", readable(text)).split())[:MOST_CHARACTERS]
+
+
+def in_words(error: BaseException) -> str:
+    """Return any exception as `Type: what it says`, in one line."""
+    lines = [line for line in ANSI.sub("", readable(error)).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {one_line(lines[0])}" if lines else type(error).__name__
+
+
+def full_disk(error: object) -> BadInputError | None:
+    """Return the error to show when the disk is full, None where that is not what went wrong.
+
+    Args:
+        error: An exception, or what another process said of one.
+    """
+    if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or any(
+        reason in readable(error) for reason in DISK_IS_FULL
+    ):
+        return BadInputError("the disk is full", hint="free some space, or choose another folder with --out")
+    return None

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import typing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from edgeopt.errors import PluginError, UsageError, did_you_mean
+from edgeopt.errors import PluginError, UsageError, did_you_mean, in_words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -59,7 +60,11 @@ def fill(options_class: type[Any], values: Mapping[str, Any], *, origin: str) ->
             valid = ", ".join(known) or "it has none"
             hint = did_you_mean(name, known, listed=True)
             raise UsageError(f"{origin}: unknown option {name!r}; the valid ones are: {valid}", hint=hint)
-    return options_class(**{name: _convert(known[name], value, origin) for name, value in values.items()})
+    converted = {name: _convert(known[name], value, origin) for name, value in values.items()}
+    try:
+        return options_class(**converted)
+    except Exception as error:  # a backend may check its options further
+        raise UsageError(f"{origin}: the backend refuses these options: {in_words(error)}") from error
 
 
 def check_options_class(options_class: Any) -> None:
@@ -78,6 +83,24 @@ def check_options_class(options_class: Any) -> None:
             raise PluginError(f"the option {field.name} has no default")
         if hints[field.name] not in SCALARS and not _choices(hints[field.name]):
             raise PluginError(f"the option {field.name} is no bool, int, float, str or Literal of texts")
+        if not isinstance(field.metadata.get("help", ""), str):
+            raise PluginError(f"the help of the option {field.name} is no text")
+    for option in describe(options_class):
+        _check_default(option)
+    try:
+        options_class()
+    except Exception as error:
+        raise PluginError(f"Options() with nothing but defaults fails: {in_words(error)}") from error
+
+
+def _check_default(option: OptionField) -> None:
+    """Refuse a default that the option itself would not take."""
+    try:
+        read_as = _convert(option, option.default, "Options")
+    except UsageError as error:
+        raise PluginError(f"the default of the option {option.name} does not fit: {error.message}") from None
+    if isinstance(option.default, str) and not isinstance(read_as, str):
+        raise PluginError(f"the default of the option {option.name} is a text; wanted a value of type {option.type}")
 
 
 def _choices(hint: Any) -> tuple[str, ...]:
@@ -98,8 +121,8 @@ def _convert(option: OptionField, value: Any, origin: str) -> Any:
         raise UsageError(f"{origin}: {option.name} is {value!r}; wanted one of: {wanted}", hint=hint)
     try:
         return _scalar(option.type, value)
-    except ValueError:
-        words = {"bool": "true or false", "int": "a whole number", "float": "a number", "str": "a text"}
+    except (ValueError, OverflowError):
+        words = {"bool": "true or false", "int": "a whole number", "float": "a finite number", "str": "a text"}
         raise UsageError(f"{origin}: {option.name} is {value!r}; wanted {words[option.type]}") from None
 
 
@@ -115,6 +138,6 @@ def _scalar(kind: str, value: Any) -> Any:
             return value.lower() in TRUE
     elif not isinstance(value, bool) and isinstance(value, (int, float, str)):
         number = float(value) if kind == "float" else int(value)
-        if kind == "float" or isinstance(value, str) or number == value:
+        if math.isfinite(number) and (kind == "float" or isinstance(value, str) or number == value):
             return number
     raise ValueError(value)

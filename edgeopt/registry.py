@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from edgeopt.discovery import find_plugins
 from edgeopt.errors import PluginError, UsageError, did_you_mean
 from edgeopt.isolation import OwnEnvironment
+from edgeopt.probe import call_stranger
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -37,10 +38,12 @@ class RegisteredBackend:
         if own is not None and not own.is_ready:
             return f"its own environment is not made yet; make it: edgeopt plugins prepare {self.backend.name}"
         try:
-            reason = self.backend.unavailable()
-        except Exception as error:  # noqa: BLE001 - a stranger's check may raise anything
-            return f"its check failed: {type(error).__name__}: {error}"
-        return None if reason is None else str(reason)
+            reason: object = call_stranger(self.backend.unavailable)
+        except PluginError as error:
+            return f"its check failed: {error.message}"
+        if reason is None or isinstance(reason, str):
+            return reason
+        return f"its check gave a {type(reason).__name__}; wanted None, or a text that says why"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """Options: from texts and TOML values to a backend's frozen dataclass."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, make_dataclass
 from typing import Literal
 
 import pytest
@@ -62,7 +62,11 @@ def test_what_is_not_given_keeps_its_default():
         ({"depth": "3.5"}, "--set: depth is '3.5'; wanted a whole number", ""),
         ({"depth": 3.5}, "--set: depth is 3.5; wanted a whole number", ""),
         ({"depth": True}, "--set: depth is True; wanted a whole number", ""),
-        ({"scale": "fast"}, "--set: scale is 'fast'; wanted a number", ""),
+        ({"scale": "fast"}, "--set: scale is 'fast'; wanted a finite number", ""),
+        ({"scale": "inf"}, "--set: scale is 'inf'; wanted a finite number", ""),
+        ({"scale": float("nan")}, "--set: scale is nan; wanted a finite number", ""),
+        ({"scale": 10**400}, f"--set: scale is {10**400}; wanted a finite number", ""),
+        ({"depth": float("inf")}, "--set: depth is inf; wanted a whole number", ""),
         ({"label": 3}, "--set: label is 3; wanted a text", ""),
     ],
 )
@@ -105,3 +109,44 @@ def test_an_options_class_that_breaks_the_contract_is_refused(options, message):
     with pytest.raises(PluginError) as caught:
         check_options_class(options)
     assert caught.value.message == message
+
+
+def made(annotation, default, **metadata):
+    """A class with one option."""
+    return make_dataclass("Made", [("it", annotation, field(default=default, metadata=metadata))], frozen=True)
+
+
+@pytest.mark.parametrize(
+    ("annotation", "default"),
+    [(int, "3"), (int, True), (float, float("nan")), (bool, "yes"), (str, None), (Literal["a", "b"], "c"), (int, None)],
+)
+def test_a_default_that_the_option_would_not_take_is_the_plugins_mistake(annotation, default):
+    with pytest.raises(PluginError, match="the default of the option it"):
+        check_options_class(made(annotation, default))
+
+
+def test_a_help_that_is_no_text_is_the_plugins_mistake():
+    with pytest.raises(PluginError, match="the help of the option it is no text"):
+        check_options_class(made(int, 3, help=5))
+    check_options_class(made(float, 3, help="a whole number is a number too"))
+
+
+@dataclass(frozen=True)
+class Checked:
+    level: int = 1
+
+    def __post_init__(self):
+        if not 0 < self.level < 10:
+            raise ValueError("level is from 1 to 9")
+
+
+def test_what_a_backend_itself_refuses_is_said_in_its_words():
+    check_options_class(Checked)
+    with pytest.raises(UsageError) as caught:
+        fill(Checked, {"level": "99"}, origin="--set")
+    assert caught.value.message == "--set: the backend refuses these options: ValueError: level is from 1 to 9"
+
+
+def test_defaults_that_a_backend_itself_refuses_are_its_mistake():
+    with pytest.raises(PluginError, match=r"Options\(\) with nothing but defaults fails: ValueError: level is"):
+        check_options_class(make_dataclass("Bad", [("level", int, 0)], bases=(Checked,), frozen=True))

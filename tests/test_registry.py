@@ -1,15 +1,20 @@
 """Plugins: the built-in ones, and installed distributions that break the contract in every way."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import textwrap
+import time
 
 import pytest
 
+from edgeopt.contract import Backend
 from edgeopt.discovery import Plugin
 from edgeopt.errors import PluginError, UsageError
-from edgeopt.registry import find_backends, make_registry
+from edgeopt.probe import call_stranger
+from edgeopt.registry import RegisteredBackend, find_backends, make_registry
 from tests.conftest import install
 
 GOOD = """
@@ -27,6 +32,12 @@ GOOD = """
     @hookimpl
     def edgeopt_backends():
         return [Stranger]
+"""
+SPEECHLESS = """
+class Odd(Exception):
+    def __str__(self):
+        return 1 / 0
+raise Odd
 """
 LISTING = """
 import json
@@ -67,6 +78,12 @@ def test_broken_plugins_are_rows_with_a_reason_and_the_others_stay(tmp_path):
         ("aborts", "import os; os.abort()", "importing it ended the process by SIGABRT"),
         ("segfaults", "import ctypes; ctypes.string_at(0)", "importing it ended the process by SIGSEGV"),
         ("odd", "class Odd(BaseException): pass\nraise Odd('no')", "Odd: no"),
+        ("interrupts", "raise KeyboardInterrupt('mine')", "KeyboardInterrupt: mine"),
+        ("speechless", SPEECHLESS, "Odd: <Odd whose text fails with ZeroDivisionError>"),
+        ("undecodable", "raise ValueError('bad \\udcff name')", "ValueError: bad \\udcff name"),
+        ("untold", GOOD.replace('"a stranger\'s backend"', "None"), "Stranger.summary is None; wanted a text"),
+        ("demanding", GOOD.replace("runner =", "requires = 5\n        runner ="), "requires is 5; wanted a tuple of"),
+        ("choosy", GOOD.replace("runner =", "preferred_devices = None\n        runner ="), "preferred_devices is None"),
         ("chatty", "print('x' * 1_000_000)", "implements no hook edgeopt_backends; is @hookimpl missing?"),
         ("misspelt", GOOD.replace("def edgeopt_backends", "def edgeopt_backend"), "unknown hook 'edgeopt_backend'"),
         ("hookless", "", "implements no hook edgeopt_backends; is @hookimpl missing?"),
@@ -195,3 +212,51 @@ def test_an_unknown_backend_gets_a_suggestion_and_a_broken_one_its_reason():
         registry.get("sick")
     assert caught.value.message == "the plugin sick of edgeopt-sick 0.3 is broken: it coughs"
     assert caught.value.hint == "tell its authors, or remove it: pip uninstall edgeopt-sick"
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("return False", "its check gave a bool; wanted None, or a text that says why"),
+        ("raise SystemExit(9)", "its check failed: SystemExit: 9"),
+        ("raise KeyboardInterrupt", "its check failed: KeyboardInterrupt"),
+        ("raise type('Odd', (Exception,), {'__str__': lambda self: 1 / 0})", "its check failed: Odd: <Odd whose text"),
+        ("print('hello'); return 'because'", "because"),
+    ],
+)
+def test_what_a_check_of_a_backend_does_is_its_reason(capfd, body, said):
+    scope = {}
+    exec(f"def unavailable():\n    {body}", scope)  # noqa: S102 - lines of this test
+    backend = type("Sick", (Backend,), {"name": "sick", "unavailable": scope["unavailable"]})
+    reason = RegisteredBackend(backend, Plugin("sick", "sick", "sick", "1")).why_not()
+    assert reason.startswith(said)
+    assert capfd.readouterr().out == ""
+
+
+def test_a_real_ctrl_c_in_a_strangers_code_still_interrupts(monkeypatch):
+    monkeypatch.setattr(signal, "getsignal", lambda number: signal.default_int_handler)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler), signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            call_stranger(lambda: os.kill(os.getpid(), signal.SIGINT) or time.sleep(5))
+    finally:
+        signal.signal(signal.SIGINT, before[0])
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+LOUD = """
+    import os, sys
+    os.write(1, b"by the descriptor")
+    print("by Python")
+    os.system("echo by a child")
+    kept = sys.stdout
+    sys.stdout = None
+    sys.__stdout__.close()
+"""
+
+
+def test_whatever_a_module_does_to_standard_output_json_stands_alone(edgeopt):
+    edgeopt.install("loud", LOUD)
+    code, found = edgeopt.json("backends")
+    assert code == 0
+    assert [plugin["name"] for plugin in found["broken"]] == ["loud"]

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
 from rich.text import Text
 
+from edgeopt.report.document import to_json
 from edgeopt.report.grid import GAP, wrapped
 from edgeopt.report.plain import plain
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
+
+__all__ = ["Listing", "Paragraph", "to_json"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +48,3 @@ class Listing:
                 head.append(line[head.cell_len :])
                 head.rstrip()
                 yield head
-
-
-def to_json(document: Any) -> str:
-    """Return a document as JSON, as all commands write it."""
-    return json.dumps(document, indent=1, ensure_ascii=False, default=str)

@@ -8,9 +8,11 @@ from __future__ import annotations
 import json
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping  # noqa: TC003 - annotations are evaluated when a document is read
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from typing import Any, Literal, TypeAlias
+
+from edgeopt.report.document import to_json
 
 Status: TypeAlias = Literal["ok", "failed", "unavailable"]
 Verdict: TypeAlias = Literal["faster", "slower", "same"]
@@ -256,7 +258,7 @@ class Run:
     def to_json(self, *, indent: int | None = 1) -> str:
         """Return the document as strict JSON: no NaN, no Infinity."""
         document = {"schema": self.schema, **{k: v for k, v in asdict(self).items() if k != "schema"}}
-        return json.dumps(_plain(document), indent=indent, allow_nan=False, ensure_ascii=False)
+        return to_json(document, indent=indent)
 
     @classmethod
     def from_json(cls, text: str) -> Run:
@@ -298,17 +300,6 @@ class Run:
     def __repr__(self) -> str:
         # The generated one would print every sample of every artifact.
         return f"<Run of {self.model.name!r}: {', '.join(f'{r.target} {r.status}' for r in self.results)}>"
-
-
-def _plain(value: Any) -> Any:
-    """Return `value` with every float that JSON cannot hold replaced by None."""
-    if isinstance(value, float):
-        return value if value - value == 0 else None
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    return value
 
 
 def _build(kind: Any, value: Any) -> Any:
