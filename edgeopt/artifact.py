@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
+import stat
 from dataclasses import dataclass
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 from edgeopt.errors import BadInputError, ExportError
+from edgeopt.report.document import to_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-MANIFEST = "edgeopt.json"
+MANIFEST, SCHEMA = "edgeopt.json", 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,46 +56,78 @@ def check_files(folder: Path, main: Path, files: Iterable[Path]) -> list[HashedF
     """Check what a backend says it wrote against what is in `folder`, and hash it.
 
     Raises:
-        ExportError: A file is missing, outside the folder, a link, or not listed.
+        ExportError: A file is missing, outside the folder, not listed, no plain file, or called as the manifest.
     """
     root = folder.resolve()
     listed = {file.resolve() for file in files}
     for file in (*sorted(listed), main.resolve()):
         if not file.is_relative_to(root):
             raise ExportError(f"the backend lists {file}, which is outside its output folder")
-        if not file.exists():
+        if not os.path.lexists(file):
             raise ExportError(f"the backend lists {file.relative_to(root)}, which it did not write")
-    if folders := sorted(path.relative_to(root).as_posix() for path in listed if path.is_dir()):
-        raise ExportError(f"the backend lists folders among its files: {', '.join(folders)}")
-    present = {path for path in root.rglob("*") if path.is_symlink() or path.is_file()}
-    if links := sorted(path.relative_to(root).as_posix() for path in present if path.is_symlink()):
-        raise ExportError(f"the backend wrote links, which cannot be shipped: {', '.join(links)}")
-    if extra := sorted(path.relative_to(root).as_posix() for path in present - listed):
-        raise ExportError(f"the backend wrote files that it does not list: {', '.join(extra)}")
+    if folders := _named(root, (path for path in listed if path.is_dir())):
+        raise ExportError(f"the backend lists folders among its files: {folders}")
+    present = _present(root)
+    if links := _named(root, (path for path, mode in present.items() if stat.S_ISLNK(mode))):
+        raise ExportError(f"the backend wrote links, which cannot be shipped: {links}")
+    if special := _named(root, (path for path, mode in present.items() if not stat.S_ISREG(mode))):
+        raise ExportError(f"the backend wrote pipes, sockets or devices, which cannot be shipped: {special}")
+    if extra := _named(root, present.keys() - listed):
+        raise ExportError(f"the backend wrote files that it does not list: {extra}")
     if not listed:
         raise ExportError("the backend wrote no files")
+    if root / MANIFEST in listed:
+        raise ExportError(f"the backend wrote {MANIFEST}, which is what edgeopt itself calls its manifest")
     return [
         HashedFile(file.relative_to(root).as_posix(), file.stat().st_size, hash_file(file)) for file in sorted(listed)
     ]
 
 
+def _present(root: Path) -> dict[Path, int]:
+    """Return everything below a folder but folders, with its mode; nothing is opened, since a pipe would hang."""
+    modes = {path: path.lstat().st_mode for path in root.rglob("*")}
+    return {path: mode for path, mode in modes.items() if not stat.S_ISDIR(mode)}
+
+
+def _named(root: Path, paths: Iterable[Path]) -> str:
+    """Return paths as they are below a folder, in one text."""
+    return ", ".join(sorted(path.relative_to(root).as_posix() for path in paths))
+
+
 def write_manifest(folder: Path, facts: Mapping[str, Any], files: Iterable[HashedFile]) -> None:
     """Write `edgeopt.json` into `folder`: the facts, then path, size and SHA-256 of every file."""
     listing = [{"path": f.path, "bytes": f.bytes, "sha256": f.sha256} for f in files]
-    document = {"schema": 1, **facts, "files": listing}
-    (folder / MANIFEST).write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    document = {"schema": SCHEMA, **facts, "files": listing}
+    (folder / MANIFEST).write_text(to_json(document) + "\n", "utf-8")
+
+
+def refuse_foreign(final: Path) -> None:
+    """Check that what lies at `final`, if anything, is an artifact of edgeopt with nothing of the user's in it.
+
+    Raises:
+        BadInputError: It is something else, and must not be replaced.
+    """
+    if not os.path.lexists(final):
+        return
+    hint = "move it away, or choose another folder with --out"
+    try:
+        manifest = read_manifest(final) if final.is_dir() and not final.is_symlink() else {}
+    except BadInputError:
+        manifest = {}
+    if manifest.get("schema") != SCHEMA:
+        raise BadInputError(f"{final} exists and was not written by edgeopt", hint=hint)
+    known = {final / MANIFEST, *(final / file.path for file in manifest["files"])}
+    if strange := _named(final, _present(final).keys() - known):
+        raise BadInputError(f"{final} holds what edgeopt did not write there: {strange}", hint=hint)
 
 
 def publish(staged: Path, final: Path) -> None:
     """Move a complete artifact into place; an older artifact there is replaced as a whole.
 
     Raises:
-        ExportError: `final` exists and is no artifact of edgeopt, so it is left alone.
+        BadInputError: `final` exists and is no artifact of edgeopt alone, so it is left as it is.
     """
-    if final.exists() and not (final / MANIFEST).is_file():
-        raise ExportError(
-            f"{final} exists and was not written by edgeopt", hint="move it away, or choose another folder with --out"
-        )
+    refuse_foreign(final)
     old = staged.with_name(staged.name + "-old")
     if final.exists():
         final.rename(old)
@@ -116,13 +151,15 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     if folder.is_file() and folder.name != MANIFEST:
         raise BadInputError(f"{folder} is a file, and no artifact", hint=f"name its folder: {folder.parent}")
     try:
+        if file.exists() and not file.is_file():  # a pipe would hang
+            raise BadInputError(f"{file} is no regular file")
         document = json.loads(file.read_text("utf-8"))
         document["files"] = [HashedFile(str(f["path"]), int(f["bytes"]), str(f["sha256"])) for f in document["files"]]
     except FileNotFoundError as error:
         raise BadInputError(
             f"{folder} is no artifact: it has no {MANIFEST}", hint="name a folder that edgeopt export wrote"
         ) from error
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise BadInputError(f"{file} cannot be read: {error}") from error
     return dict(document)
 

@@ -30,6 +30,7 @@ CHANGES: dict[str, tuple[tuple[int, int | None], ...]] = {
     "os.symlink": ((1, 2),),
 }
 """Audit events that change the file system: where among their arguments a path is, and the open folder it starts at."""
+OUTSIDE = "the backend wrote outside its output folder"
 MOST = 3
 """How many stray paths an error names."""
 
@@ -45,10 +46,12 @@ class Watch:
         self._started = False
 
     def allow_always(self, workspace: Path) -> None:
-        """Let every export write to what a run shares, and to where libraries keep caches and compiled modules."""
+        """Let every export write to what a run shares, and to where libraries keep settings, caches and bytecode."""
         home = os.path.expanduser("~")  # noqa: PTH111 - strings are compared in a hook that is called very often
-        caches = [os.environ.get("XDG_CACHE_HOME", os.path.join(home, ".cache")), os.path.join(home, ".keras")]  # noqa: PTH118
-        places = [*(str(workspace / name) for name in SHARED), *caches, sys.prefix, sys.base_prefix, "/dev", "/proc"]
+        # Matplotlib, which other libraries import, makes its folder for settings where there is none yet.
+        hidden = {"XDG_CACHE_HOME": ".cache", "XDG_CONFIG_HOME": ".config", "KERAS_HOME": ".keras"}
+        own = [os.environ.get(variable, os.path.join(home, name)) for variable, name in hidden.items()]  # noqa: PTH118
+        places = [*(str(workspace / name) for name in SHARED), *own, sys.prefix, sys.base_prefix, "/dev", "/proc"]
         self._always = [os.path.realpath(place) for place in places]
 
     @contextmanager
@@ -75,7 +78,7 @@ class Watch:
             named = list(self._strays)
             more = f" and {len(named) - MOST} more" if len(named) > MOST else ""
             raise PluginError(
-                f"the backend wrote outside its output folder: {', '.join(named[:MOST])}{more}",
+                f"{OUTSIDE}: {', '.join(named[:MOST])}{more}",
                 hint="tell its authors; look at what it wrote there",
             )
 

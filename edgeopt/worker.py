@@ -10,24 +10,30 @@ object, with the key `error` when it failed. Lines with the key `event` come in 
 
 from __future__ import annotations
 
-import errno
 import faulthandler
+import math
 import os
 import sys
 import time
 import traceback
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeopt.errors import BadInputError, EdgeoptError, ExportError, PluginError
+from edgeopt.errors import BadInputError, EdgeoptError, ExportError, PluginError, full_disk, in_words, readable
 from edgeopt.measure.harness import Wire
 from edgeopt.watch import Watch
 
 if TYPE_CHECKING:
     from edgeopt.contract import Artifact, Backend
     from edgeopt.source.model import LoadedSource
+
+
+NOT_MEANT = "the log has the whole story"
+"""The hint of an exception that a backend did not raise on purpose."""
 
 
 class Worker:
@@ -40,12 +46,13 @@ class Worker:
 
     def answer(self, message: dict[str, Any]) -> dict[str, Any]:
         """Return the answer to one message; an error becomes an answer, never an exception."""
-        _log_to(Path(message["log"]))
         try:
+            _log_to(Path(message["log"]))
             handle = {"open": self._open, "export": self._export}[message["op"]]
             return handle(message)
         except BaseException as error:  # noqa: BLE001 - a plugin may raise anything, SystemExit included
-            traceback.print_exc()
+            with suppress(OSError):  # the log may be on the disk that is full
+                traceback.print_exc()
             return {"error": _describe(error)}
 
     def _open(self, message: dict[str, Any]) -> dict[str, Any]:
@@ -82,7 +89,7 @@ class Worker:
             out_dir=out_dir,
             options=fill(backend.Options, message["options"], origin=message["target"]),
             calibration=read_feeds(Path(message["calibration"])),
-            log=lambda text: self._wire.send({"event": "log", "text": str(text)}),
+            log=lambda text: self._wire.send({"event": "log", "text": readable(text)}),
         )
         begin = time.perf_counter()
         with self._watch.allowing(out_dir):
@@ -103,29 +110,80 @@ def _find_backend(module: str, name: str) -> type[Backend]:
 
 
 def _artifact_as_json(artifact: Artifact) -> dict[str, Any]:
-    """Return what the backend gave as an answer."""
+    """Return what the backend gave as an answer, every part of it checked: what comes later relies on it.
+
+    Raises:
+        PluginError: A part is not what the contract says.
+    """
     from edgeopt.contract import Artifact as Contract
 
     if not isinstance(artifact, Contract):
-        raise ExportError(f"the backend returned {type(artifact).__name__}, not an Artifact")
-    for key, value in artifact.metadata.items():
-        if not isinstance(value, (str, int, float)):
-            kind = type(value).__name__
-            raise ExportError(f"the backend's metadata {key!r} is a {kind}, and no text, number or boolean")
+        raise PluginError(f"the backend returned {type(artifact).__name__}, not an Artifact")
+    feeds = artifact.calibration_feeds
+    if not isinstance(feeds, int) or isinstance(feeds, bool) or feeds < 0:
+        raise _misfit("calibration_feeds", feeds, "a whole number, 0 or more")
     return {
-        "main": str(artifact.main),
-        "files": [str(file) for file in artifact.files],
-        "metadata": dict(artifact.metadata),
-        "warnings": [str(warning) for warning in artifact.warnings],
-        "calibration_feeds": artifact.calibration_feeds,
+        "main": _path(artifact.main, "main"),
+        "files": [_path(file, "files") for file in _listed(artifact.files, "files", "paths")],
+        "metadata": _metadata(artifact.metadata),
+        "warnings": [_text(text, "warnings") for text in _listed(artifact.warnings, "warnings", "texts")],
+        "calibration_feeds": feeds,
     }
 
 
+def _metadata(metadata: Any) -> dict[str, Any]:
+    """Return the metadata, if it is flat and every number in it is finite."""
+    if not isinstance(metadata, Mapping):
+        raise _misfit("metadata", metadata, "a mapping")
+    for key, value in metadata.items():
+        _text(key, "metadata")
+        if not isinstance(value, (str, int, float)):
+            raise _misfit(f"metadata[{key!r}]", value, "a text, a number or a boolean")
+        with suppress(OverflowError):  # no float can hold so large a number, and so no other program either
+            if isinstance(value, str) or math.isfinite(value):
+                continue
+        raise _misfit(f"metadata[{key!r}]", value, "a finite number")
+    return dict(metadata)
+
+
+def _listed(values: Any, member: str, what: str) -> list[Any]:
+    """Return a tuple or list as a list; a text is none, though it can be walked."""
+    if not isinstance(values, (tuple, list)):
+        raise _misfit(member, values, f"a tuple of {what}")
+    return list(values)
+
+
+def _path(value: Any, member: str) -> str:
+    if not isinstance(value, (str, os.PathLike)):
+        raise _misfit(member, value, "a path")
+    return os.fsdecode(value)
+
+
+def _text(value: Any, member: str) -> str:
+    if not isinstance(value, str):
+        raise _misfit(member, value, "a text")
+    return value
+
+
+def _misfit(member: str, value: Any, wanted: str) -> PluginError:
+    """Return the error for a part of an artifact that is not what the contract says."""
+    shown = f"{readable(value)[:40]} of type {type(value).__name__}"
+    return PluginError(f"Artifact.{member} holds {shown}; wanted {wanted}", hint="tell the authors of the plugin")
+
+
 def _log_to(file: Path) -> None:
-    """Send everything that is printed from now on, by Python or by a C library, to the end of `file`."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    target = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    """Send everything that is printed from now on, by Python or by a C library, to the end of `file`.
+
+    Raises:
+        BadInputError: It cannot be written.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # a full disk, or a backend that closed it
+            stream.flush()
+    try:
+        target = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    except OSError as error:
+        raise BadInputError(f"the log {file} cannot be written: {error.strerror}") from error
     os.dup2(target, 1)
     os.dup2(target, 2)
     os.close(target)
@@ -133,18 +191,11 @@ def _log_to(file: Path) -> None:
 
 def _describe(error: BaseException) -> dict[str, str]:
     """Return kind, message and hint of any exception; what edgeopt did not raise itself is a failed export."""
-    if isinstance(error, EdgeoptError):
-        return {"kind": error.kind, "message": error.message, "hint": error.hint}
-    text = str(error).strip()
-    if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left on device" in text:
-        full = "the disk is full"
-        return {"kind": BadInputError.kind, "message": full, "hint": "free some space, or choose another --out"}
-    first = text.splitlines()[0][:300] if text else "no message"
-    return {
-        "kind": ExportError.kind,
-        "message": f"{type(error).__name__}: {first}",
-        "hint": "the log has the whole story",
-    }
+    error = full_disk(error) or error
+    with suppress(AttributeError):  # a plugin's own subclass may have forgotten its base
+        if isinstance(error, EdgeoptError):
+            return {"kind": readable(error.kind), "message": error.message, "hint": error.hint}
+    return {"kind": ExportError.kind, "message": in_words(error), "hint": NOT_MEANT}
 
 
 def main() -> None:

@@ -1,6 +1,7 @@
 """The artifact on disk: what a backend may write, the manifest, verification, and the move into place."""
 
 import json
+import os
 
 import pytest
 
@@ -50,9 +51,26 @@ def break_outside(folder, files):
     files.append(folder.parent / "elsewhere")
 
 
+def break_pipe(folder, files):
+    os.mkfifo(folder / "pipe")
+
+
+def break_listed_pipe(folder, files):
+    os.mkfifo(folder / "pipe")
+    files.append(folder / "pipe")
+
+
+def break_manifest(folder, files):
+    (folder / MANIFEST).write_text("{}")
+    files.append(folder / MANIFEST)
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
+        (break_pipe, "wrote pipes, sockets or devices, which cannot be shipped: pipe"),
+        (break_listed_pipe, "wrote pipes, sockets or devices, which cannot be shipped: pipe"),
+        (break_manifest, "wrote edgeopt.json, which is what edgeopt itself calls its manifest"),
         (break_missing, "lists model.bin, which it did not write"),
         (break_extra, "wrote files that it does not list: notes.txt"),
         (break_link, "wrote links, which cannot be shipped: link"),
@@ -109,7 +127,7 @@ def test_a_changed_artifact_says_what_changed(artifact, damage, problems):
     assert verify(artifact).problems == problems
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"files": [1]}', '{"files": [{"path": "a"}]}'])
+@pytest.mark.parametrize("text", ["", "[" * 100_000, "[]", '{"files": [1]}', '{"files": [{"path": "a"}]}'])
 def test_a_manifest_that_is_none_is_bad_input(artifact, text):
     (artifact / MANIFEST).write_text(text)
     with pytest.raises(BadInputError, match="cannot be read"):
@@ -121,20 +139,83 @@ def test_a_folder_without_a_manifest_is_no_artifact(tmp_path):
         verify(tmp_path)
 
 
-def test_publishing_replaces_an_older_artifact_whole(artifact, tmp_path):
+def test_a_manifest_that_is_a_pipe_does_not_hang(artifact):
+    (artifact / MANIFEST).unlink()
+    os.mkfifo(artifact / MANIFEST)
+    with pytest.raises(BadInputError, match="is no regular file"):
+        verify(artifact)
+
+
+def test_a_manifest_holds_only_what_every_reader_takes(written):
+    facts = {"metadata": {"a \udcff": float("nan")}, "warnings": ["bad \udcff"]}
+    write_manifest(written, facts, check_files(written, written / "model.bin", listed(written)))
+    document = json.loads((written / MANIFEST).read_text("utf-8"), parse_constant=lambda name: 1 / 0)
+    assert document["metadata"] == {"a \\udcff": None}
+    assert document["warnings"] == ["bad \\udcff"]
+
+
+@pytest.fixture
+def older(tmp_path):
+    """An older artifact in the place of the new one."""
     final = tmp_path / "final"
     final.mkdir()
-    (final / MANIFEST).write_text("{}")
     (final / "old").touch()
-    publish(artifact, final)
-    assert verify(final).problems == ()
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["final"]
+    write_manifest(final, {}, check_files(final, final / "old", [final / "old"]))
+    return final
 
 
-def test_publishing_leaves_a_strangers_folder_alone(artifact, tmp_path):
-    final = tmp_path / "photos"
-    final.mkdir()
-    (final / "holiday.jpg").touch()
-    with pytest.raises(ExportError, match="was not written by edgeopt"):
-        publish(artifact, final)
-    assert (final / "holiday.jpg").exists()
+def test_publishing_replaces_an_older_artifact_whole(artifact, older):
+    publish(artifact, older)
+    assert verify(older).problems == ()
+    assert sorted(p.name for p in older.parent.iterdir()) == ["final"]
+
+
+def users_file(final):
+    (final / "mine.txt").touch()
+
+
+def users_manifest(final):
+    (final / MANIFEST).write_text("{}")
+
+
+def broken_manifest(final):
+    (final / MANIFEST).write_text("{")
+
+
+def no_manifest(final):
+    (final / MANIFEST).unlink()
+
+
+def link(final):
+    final.rename(final.with_name("real"))
+    final.symlink_to(final.with_name("real"))
+
+
+def dangling_link(final):
+    final.rename(final.with_name("real"))
+    final.symlink_to("/no/such/place")
+
+
+def plain_file(final):
+    final.rename(final.with_name("real"))
+    final.write_text("mine")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (users_file, "final holds what edgeopt did not write there: mine.txt"),
+        (users_manifest, "final exists and was not written by edgeopt"),
+        (broken_manifest, "final exists and was not written by edgeopt"),
+        (no_manifest, "final exists and was not written by edgeopt"),
+        (link, "final exists and was not written by edgeopt"),
+        (dangling_link, "final exists and was not written by edgeopt"),
+        (plain_file, "final exists and was not written by edgeopt"),
+    ],
+)
+def test_publishing_leaves_alone_what_is_not_edgeopts_own(artifact, older, change, message):
+    change(older)
+    before = sorted(path for path in older.parent.rglob("*"))
+    with pytest.raises(BadInputError, match=message):
+        publish(artifact, older)
+    assert sorted(path for path in older.parent.rglob("*")) == before
