@@ -49,9 +49,16 @@ def deliver(document: str, file: str | None, *views: Any, beside: bool = False) 
         BadInputError: The file cannot be written.
     """
     console = results() if file != "-" else messages() if beside else None
-    if console is not None:
-        for view in views:
-            console.print(view, crop=False)
+    try:
+        _write(document, file)
+    finally:  # whichever of the two cannot be written, the other must not be lost
+        if console is not None:
+            for view in views:
+                console.print(view, crop=False)
+
+
+def _write(document: str, file: str | None) -> None:
+    """Write a JSON document where `--json` says."""
     if file == "-":
         if isinstance(sys.stdout, TextIOWrapper):
             sys.stdout.reconfigure(encoding="utf-8")  # JSON is UTF-8, whatever the terminal is

@@ -107,9 +107,11 @@ def _run(settings: ExportSettings, json: str | None) -> None:
 
     check_json(json)
     with watch(messages()) as progress:
-        run, code = run_export(settings, progress)
+        outcome = run_export(settings, progress)
     if messages().is_terminal:
         messages().print()  # between what went on and what came out
-    deliver(run.to_json(), json, render(run), beside=True)
-    if code:
-        raise typer.Exit(code)
+    deliver(outcome.run.to_json(), json, render(outcome.run), beside=True)
+    if outcome.failure is not None:
+        raise outcome.failure
+    if outcome.code:
+        raise typer.Exit(outcome.code)

@@ -233,7 +233,7 @@ MemoryLimit: TypeAlias = Annotated[
         "--memory-limit",
         metavar="SIZE",
         rich_help_panel=EXPORTING,
-        help="Memory that one child process may use, as 4GB or 512MiB; nine tenths of this machine's if left out.",
+        help="Memory that one child process may use, as 4GB or 512MiB; nine tenths of what is free if left out.",
     ),
 ]
 Out: TypeAlias = Annotated[

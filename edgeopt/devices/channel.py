@@ -20,7 +20,7 @@ import uuid
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from edgeopt.devices.proctree import marked, tree_rss_bytes
-from edgeopt.errors import DeviceError
+from edgeopt.errors import BadInputError, DeviceError, full_disk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -35,6 +35,8 @@ WATCH_INTERVAL_S = 0.2
 POLL_S = 0.5
 EXIT_GRACE_S = 5.0
 READ_BYTES = 1 << 16
+MOST_BYTES = 1 << 28
+"""A longer answer is none: what sends it would fill the host's memory."""
 MARK = "EDGEOPT_CHANNEL"
 """In the environment of a child, and so of all that it starts: which conversation they belong to."""
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|[^\S\n\t ]|[\x00-\x08\x0e-\x1f\x7f-\x9f]")
@@ -43,10 +45,14 @@ _CONTROL = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|[^\S\n\t ]|[\x00-\x08\x0e-\x1f
 class ChannelClosed(DeviceError):  # noqa: N818 - an event of the conversation's life, and DeviceError says the rest
     """The process ended, or said something that is no answer; `reason` says how, `log_tail` holds its last lines."""
 
-    def __init__(self, reason: str, log_tail: str = "", log: str = "") -> None:
-        super().__init__(reason, hint=_last_words(log_tail), log=log)
+    def __init__(self, reason: str, log_tail: str = "", log: str = "", hint: str = "") -> None:
+        super().__init__(reason, hint=hint or _last_words(log_tail), log=log)
         self.reason = reason
         self.log_tail = log_tail
+
+
+class ChannelGarbled(ChannelClosed):
+    """What the process said is no answer: something in it writes where only answers may stand."""
 
 
 class ChannelTimeout(DeviceError):  # noqa: N818
@@ -72,6 +78,7 @@ class Channel:
 
     Raises:
         DeviceError: The program cannot be started.
+        BadInputError: The log cannot be written.
     """
 
     _chunk_bytes: ClassVar[int] = READ_BYTES
@@ -89,6 +96,8 @@ class Channel:
         """Where the last lines are read from; change it when the process moves its own output to another file."""
         self._limit_bytes = memory_limit_bytes
         self._ended_because = ""
+        self._hint = ""
+        self._garbled = False
         self._closed = threading.Event()
         self._asking = threading.Lock()
         self._killing = threading.Lock()
@@ -181,7 +190,8 @@ class Channel:
             raise self._closed_error()
         with selectors.DefaultSelector() as selector:
             selector.register(stdout, selectors.EVENT_READ)
-            while b"\n" not in self._received:
+            received = [self._received]
+            while b"\n" not in received[-1]:
                 left_s = POLL_S if deadline is None else min(POLL_S, deadline - time.monotonic())
                 if left_s <= 0:
                     return None
@@ -189,10 +199,12 @@ class Channel:
                     chunk = os.read(stdout.fileno(), self._chunk_bytes)
                     if not chunk:
                         raise self._closed_error()
-                    self._received += chunk
+                    received.append(chunk)
+                    if sum(map(len, received)) > MOST_BYTES:
+                        raise self._garbled_error(b"".join(received[:2]))
                 elif self._process.poll() is not None:  # a grandchild may hold the pipe open after the child's end
                     raise self._closed_error()
-        line, _, self._received = self._received.partition(b"\n")
+        line, _, self._received = b"".join(received).partition(b"\n")
         return line
 
     def _parse(self, line: bytes) -> dict[str, Any]:
@@ -203,15 +215,21 @@ class Channel:
             answer = None
         if isinstance(answer, dict):
             return answer
-        self._ended_because = f"sent something that is no answer: {_printable(line.decode('utf-8', 'replace'))[:80]!r}"
-        raise self._closed_error()
+        raise self._garbled_error(line)
+
+    def _garbled_error(self, said: bytes) -> ChannelClosed:
+        """Return the error for what is no answer."""
+        self._garbled = True
+        self._ended_because = f"sent something that is no answer: {_printable(said.decode('utf-8', 'replace'))[:80]!r}"
+        return self._closed_error()
 
     def _closed_error(self) -> ChannelClosed:
         """End the process and return the error that says how it ended."""
         returncode = self._end()
         if not self._ended_because:
             self._ended_because = "was stopped" if self._closed.is_set() else describe_exit(returncode)
-        return ChannelClosed(self._ended_because, self._log_tail(), str(self.log_path))
+        kind = ChannelGarbled if self._garbled else ChannelClosed
+        return kind(self._ended_because, self._log_tail(), str(self.log_path), self._hint)
 
     def _end(self) -> int:
         """Return the code that the process ended with by itself; kill it if it closed its output and lives on."""
@@ -243,6 +261,7 @@ class Channel:
         while self._process.returncode is None and not self._closed.wait(WATCH_INTERVAL_S):
             if tree_rss_bytes(self._process.pid) > limit_bytes:
                 self._ended_because = f"used more memory than the limit of {_in_words(limit_bytes)}"
+                self._hint = "allow more with --memory-limit, or close other programs"
                 self._kill()
 
     def _log_tail(self) -> str:
@@ -275,14 +294,19 @@ def describe_exit(returncode: int) -> str:
     except ValueError:
         return f"was killed by signal {-returncode}"
     if returncode == -signal.SIGKILL:
-        return "was killed by SIGKILL, as the system does when memory runs out"
+        return "was killed by SIGKILL, by the system if memory ran out, else by somebody else"
     return f"was killed by {name} ({signal.strsignal(-returncode)})"
 
 
 def _start(argv: Sequence[str], log: Path, env: Mapping[str, str], cwd: Path | None) -> subprocess.Popen[bytes]:
     """Start the process in a session of its own, its standard error in the log."""
     try:
-        with log.open("ab") as errors:
+        errors = log.open("ab")
+    except OSError as error:
+        message = f"the log {log} cannot be written: {error.strerror}"
+        raise full_disk(error) or BadInputError(message, hint="choose another folder with --out") from error
+    try:
+        with errors:
             return subprocess.Popen(
                 list(argv),
                 stdin=subprocess.PIPE,

@@ -210,6 +210,15 @@ def memory_bytes() -> int:
     return min(limits, default=0)
 
 
+def available_bytes() -> int:
+    """Return the memory that a new process may take; all that there is where the system does not tell."""
+    limit = memory_bytes()
+    for line in (_read(Path("/proc/meminfo")) or "").splitlines():
+        if line.startswith("MemAvailable:"):
+            return min(int(line.split()[1]) * 1024, limit or sys.maxsize)
+    return limit
+
+
 def _command(argv: Sequence[str]) -> str:
     """Return what a program says, nothing when it does not exist."""
     try:

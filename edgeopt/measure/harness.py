@@ -46,6 +46,9 @@ WARM_AGREEING = 2
 """How many times in a row they must be."""
 PROGRESS_INTERVAL_S = 0.5
 MESSAGE_LENGTH = 500
+MOST = 1e300  # a larger fact is not passed on
+CLOCK_S, CLOCK_NS, MONOTONIC_S = time.perf_counter, time.perf_counter_ns, time.monotonic
+"""Taken before any runner is imported: one that replaces a clock changes its own time only."""
 
 
 class Wire:
@@ -58,6 +61,7 @@ class Wire:
         self._answers = os.fdopen(os.dup(1), "w", encoding="utf-8", newline="\n")
         self._messages = os.fdopen(os.dup(0), "r", encoding="utf-8")
         self._received: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        self._sending = threading.Lock()
         os.dup2(2, 1)
         empty = os.open(os.devnull, os.O_RDONLY)
         os.dup2(empty, 0)
@@ -77,8 +81,10 @@ class Wire:
 
     def send(self, answer: dict[str, Any]) -> None:
         """Send one answer or event."""
-        self._answers.write(json.dumps(answer) + "\n")
-        self._answers.flush()
+        line = json.dumps(answer) + "\n"
+        with self._sending:
+            self._answers.write(line)
+            self._answers.flush()
 
 
 class Feeds:
@@ -123,34 +129,54 @@ class Feeds:
 
 
 class Outputs:
-    """Writes the outputs of all feeds into a folder, one `.npy` file per output, and `index.json` that names them."""
+    """Writes the outputs of all feeds into a folder, one `.npy` file per output, and `index.json` that names them.
+
+    Not by a memory map: on a full disk that ends the process.
+    """
 
     def __init__(self, folder: str, count: int, batch: int) -> None:
         self._folder = folder
         self._count = count
         self._batch = batch
         self._files: dict[str, str] = {}
-        self._arrays: dict[str, Any] = {}
+        self._streams: dict[str, IO[bytes]] = {}
+        self._forms: dict[str, tuple[tuple[int, ...], Any]] = {}
         os.makedirs(folder, exist_ok=True)  # noqa: PTH103 - one import less on the device
 
     def put(self, number: int, outputs: dict[str, Any]) -> None:
-        """Store the outputs of one feed."""
+        """Store the outputs of the next feed."""
         import numpy as np
 
-        for name, value in outputs.items():
-            rows = np.atleast_1d(value)
-            if name not in self._arrays:
-                self._files[name] = f"{len(self._files)}.npy"
-                file = os.path.join(self._folder, self._files[name])  # noqa: PTH118
-                shape = (self._count * rows.shape[0], *rows.shape[1:])
-                self._arrays[name] = np.lib.format.open_memmap(file, "w+", rows.dtype, shape)
-            self._arrays[name][number * rows.shape[0] : (number + 1) * rows.shape[0]] = rows
+        if not hasattr(outputs, "items"):
+            raise TypeError(f"outputs() gave a {type(outputs).__name__}; wanted a mapping from name to array")
+        arrays = {str(name): np.atleast_1d(value) for name, value in outputs.items()}
+        forms = {name: (rows.shape, rows.dtype) for name, rows in arrays.items()}
+        if number == 0:
+            self._begin(forms)
+        elif forms != self._forms:
+            raise ValueError(f"feed {number} gave outputs of other names, shapes or types than the first: {forms}")
+        for name, rows in arrays.items():
+            self._streams[name].write(rows.tobytes())
+
+    def _begin(self, forms: dict[str, tuple[tuple[int, ...], Any]]) -> None:
+        """Open a file for every output."""
+        from numpy.lib import format as npy
+
+        self._forms = forms
+        for name, (shape, dtype) in forms.items():
+            if dtype.kind not in "biufc":
+                raise TypeError(f"the output {name} holds {dtype}, and no numbers")
+            self._files[name] = f"{len(self._files)}.npy"
+            self._streams[name] = open(os.path.join(self._folder, self._files[name]), "wb")  # noqa: PTH118, PTH123, SIM115
+            whole = (self._count * shape[0], *shape[1:])
+            header = {"descr": npy.dtype_to_descr(dtype), "fortran_order": False, "shape": whole}
+            npy.write_array_header_1_0(self._streams[name], header)
 
     def close(self) -> None:
         """Write what is still in memory, then the index: where it is, the outputs are complete."""
-        for array in self._arrays.values():
-            array.flush()
-        self._arrays.clear()
+        for stream in self._streams.values():
+            stream.close()
+        self._streams.clear()
         index = os.path.join(self._folder, "index.json")  # noqa: PTH118
         with open(index, "w", encoding="utf-8") as file:  # noqa: PTH123
             json.dump({"outputs": self._files, "count": self._count, "batch": self._batch}, file)
@@ -180,19 +206,22 @@ class Harness:
         try:
             return ask[arguments.pop("op")](**arguments)
         except BaseException as error:  # noqa: BLE001 - a runner may raise anything, SystemExit included
-            traceback.print_exc()
-            text = f"{type(error).__name__}: {error}".strip()
-            return {"error": {"kind": type(error).__name__, "message": text.splitlines()[0][:MESSAGE_LENGTH]}}
+            with contextlib.suppress(OSError):  # the log may be on a disk that is full
+                traceback.print_exc()
+            return {"error": {"kind": type(error).__name__, "message": in_words(error)}}
 
     def load(self, runner: str, artifact: str, threads: int) -> dict[str, Any]:
         """Import the runner file and let it load the artifact; only the loading is timed."""
         module = import_file(runner)
         self._rss_before_bytes = rss_bytes()
-        begin = time.perf_counter()
+        begin = CLOCK_S()
         self._runner = module.load(artifact, threads)
-        load_s = time.perf_counter() - begin
+        load_s = CLOCK_S() - begin
         self._model_bytes = max(0, rss_bytes() - self._rss_before_bytes)
-        return {"load_s": load_s, "untimed": getattr(self._runner, "untimed", None), "facts": self._facts()}
+        untimed = getattr(self._runner, "untimed", None)
+        if untimed is not None and not isinstance(untimed, str):
+            raise TypeError(f"untimed is a {type(untimed).__name__}; wanted None, or a text that says why")
+        return {"load_s": load_s, "untimed": untimed, "facts": self._facts()}
 
     def feed(self, feeds: str, index: int = 0) -> dict[str, Any]:
         """Give the runner one feed."""
@@ -201,14 +230,14 @@ class Harness:
 
     def warm(self, seconds: float) -> dict[str, Any]:
         """Invoke until the latency is steady, or until about `seconds` have passed."""
-        begin = time.perf_counter()
+        begin = CLOCK_S()
         if self._first_s is None:
             self._first_s = time_invokes(self._runner.invoke, 1)[0] / 1e9
             self._model_bytes = max(0, rss_bytes() - self._rss_before_bytes)
         medians_s: list[float] = []
         agreeing = iterations = 0
         # Enough stretches to judge by even if the model is slow; of a slow one each is a single invoke.
-        while len(medians_s) <= WARM_AGREEING or (agreeing < WARM_AGREEING and time.perf_counter() - begin < seconds):
+        while len(medians_s) <= WARM_AGREEING or (agreeing < WARM_AGREEING and CLOCK_S() - begin < seconds):
             samples_ns = time_window(self._runner.invoke, WARM_WINDOW_S)
             iterations += len(samples_ns)
             medians_s.append(statistics.median(samples_ns) / 1e9)
@@ -230,13 +259,13 @@ class Harness:
         """Run all feeds and keep the outputs."""
         inputs = Feeds(feeds)
         outputs = Outputs(out, inputs.count, inputs.batch)
-        told = time.monotonic()
+        told = MONOTONIC_S()
         for number, feed in enumerate(inputs.walk()):
             self._runner.feed(feed)
             self._runner.invoke()
             outputs.put(number, self._runner.outputs())
-            if time.monotonic() - told > PROGRESS_INTERVAL_S:
-                told = time.monotonic()
+            if MONOTONIC_S() - told > PROGRESS_INTERVAL_S:
+                told = MONOTONIC_S()
                 self._wire.send({"event": "evaluated", "done": number + 1, "of": inputs.count})
         outputs.close()
         return {"count": inputs.count}
@@ -248,7 +277,23 @@ class Harness:
     def _facts(self) -> dict[str, Any]:
         """Return what the runner found; only flat values go through."""
         facts: dict[str, Any] = self._runner.facts() if hasattr(self._runner, "facts") else {}
-        return {str(key): value for key, value in facts.items() if isinstance(value, (str, int, float, bool))}
+        if not hasattr(facts, "items"):
+            raise TypeError(f"facts() gave a {type(facts).__name__}; wanted a mapping")
+        return {str(key): value for key, value in facts.items() if is_flat(value)}
+
+
+def in_words(error: BaseException) -> str:
+    """Return an exception as `Type: what it says`, in one line, even if its text fails."""
+    try:
+        said = str(error).strip()
+    except Exception as other:  # noqa: BLE001 - a runner's exception may do anything
+        said = f"<its text fails with {type(other).__name__}>"
+    return f"{type(error).__name__}: {said}".splitlines()[0][:MESSAGE_LENGTH]
+
+
+def is_flat(value: Any) -> bool:
+    """Whether a fact is a text, a boolean or a number, finite and of a size that other programs can hold."""
+    return isinstance(value, (str, bool)) or (isinstance(value, (int, float)) and abs(value) < MOST)
 
 
 def read_array(stream: IO[bytes], shape: tuple[int, ...], dtype: Any) -> Any:
@@ -263,7 +308,7 @@ def read_array(stream: IO[bytes], shape: tuple[int, ...], dtype: Any) -> Any:
 
 def time_invokes(invoke: Callable[[], object], iterations: int) -> list[int]:
     """Return the nanoseconds of each of `iterations` invokes."""
-    clock = time.perf_counter_ns
+    clock = CLOCK_NS
     samples = [0] * iterations
     collecting = gc.isenabled()
     gc.disable()
@@ -271,7 +316,7 @@ def time_invokes(invoke: Callable[[], object], iterations: int) -> list[int]:
         for number in range(iterations):
             begin = clock()
             invoke()
-            samples[number] = clock() - begin
+            samples[number] = clock() - begin or 1  # some clocks are too coarse for a very small model
     finally:
         if collecting:
             gc.enable()
@@ -281,8 +326,8 @@ def time_invokes(invoke: Callable[[], object], iterations: int) -> list[int]:
 def time_window(invoke: Callable[[], object], seconds: float) -> list[int]:
     """Return the nanoseconds of each invoke of a stretch of at least `seconds`."""
     samples: list[int] = []
-    end = time.perf_counter() + seconds
-    while not samples or time.perf_counter() < end:
+    end = CLOCK_S() + seconds
+    while not samples or CLOCK_S() < end:
         samples += time_invokes(invoke, 1)
     return samples
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from edgeopt.errors import DeviceError
+    from edgeopt.errors import EdgeoptError
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Measurement:
     untimed: str | None = None
     """Why its time would mean nothing; then there are no rounds."""
     facts: Mapping[str, Any] = field(default_factory=dict)
-    error: DeviceError | None = None
+    error: EdgeoptError | None = None
     """What ended it early; the launches are what was measured before."""
 
     @property

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from edgeopt.errors import DeviceError
+from edgeopt.errors import DeviceError, EdgeoptError, full_disk, in_words
 from edgeopt.measure.measurement import Launch, Measurement
 from edgeopt.measure.stats import compare, summarise
 
@@ -31,6 +31,8 @@ CHUNK_S = 0.005
 SETTLE_S = 0.001
 """How long it may then run unrecorded to get them back."""
 WARM_S = 1.0
+UNUSABLE = (KeyError, TypeError, ValueError)
+"""What reading a forged answer raises."""
 
 
 class Conversation(Protocol):
@@ -127,7 +129,7 @@ class Session:
         self._random = random.Random(settings.seed)  # noqa: S311 - it shuffles, it keeps no secret
         self._launches: dict[str, list[Launch]] = {subject.name: [] for subject in subjects}
         self._last: dict[str, _Process] = {}
-        self._errors: dict[str, DeviceError] = {}
+        self._errors: dict[str, EdgeoptError] = {}
         self._open: list[Conversation] = []
         self._stopped = False
 
@@ -235,10 +237,10 @@ class Session:
                 "threads": self._settings.threads,
             }
             loaded = _answer(channel.ask(message, self._settings.timeout_s), "does not load", channel)
-        except DeviceError as error:
-            self._errors[subject.name] = error
+            process = _Process(subject, channel, loaded["load_s"], loaded["untimed"], loaded["facts"])
+        except (EdgeoptError, *UNUSABLE) as error:
+            self._errors[subject.name] = _as_error(error)
             return None
-        process = _Process(subject, channel, loaded["load_s"], loaded["untimed"], loaded["facts"])
         self._last[subject.name] = process
         return process
 
@@ -246,8 +248,8 @@ class Session:
         """Do one step with a process and return whether it went well; else the artifact has failed."""
         try:
             step(process)
-        except DeviceError as error:
-            self._errors[process.subject.name] = error
+        except (EdgeoptError, *UNUSABLE) as error:
+            self._errors[process.subject.name] = _as_error(error)
             process.channel.close()
             return False
         return True
@@ -336,8 +338,14 @@ def _is_unclear(measurement: Measurement, source: Measurement) -> bool:
     return speedup is not None and not speedup.clear
 
 
+def _as_error(error: Exception) -> EdgeoptError:
+    """Return what an artifact failed with; an answer that only looks like one is its fault too."""
+    return error if isinstance(error, EdgeoptError) else DeviceError(f"its answer cannot be used: {in_words(error)}")
+
+
 def _answer(answer: dict[str, Any], what: str, channel: Conversation) -> dict[str, Any]:
     """Return `answer`, or raise what it says went wrong."""
     if "error" in answer:
-        raise DeviceError(f"{what}: {answer['error']['message']}", log=str(channel.log_path))
+        message = answer["error"]["message"]
+        raise full_disk(message) or DeviceError(f"{what}: {message}", log=str(channel.log_path))
     return answer

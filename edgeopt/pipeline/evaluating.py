@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeopt.errors import ExportError
+from edgeopt.errors import ExportError, full_disk
 from edgeopt.measure import harness
 
 if TYPE_CHECKING:
@@ -85,5 +85,6 @@ def read_outputs(folder: Path) -> dict[str, Array]:
 def _answer(answer: dict[str, Any], what: str, log: Path) -> dict[str, Any]:
     """Return `answer`, or raise what it says went wrong."""
     if "error" in answer:
-        raise ExportError(f"the artifact {what}: {answer['error']['message']}", log=str(log))
+        message = answer["error"]["message"]
+        raise full_disk(message) or ExportError(f"the artifact {what}: {message}", log=str(log))
     return answer

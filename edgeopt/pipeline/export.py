@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from contextlib import ExitStack, closing, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING
 
 from edgeopt.data import demo_feeds, load_feeds, noise_feeds
 from edgeopt.devices import open_device
-from edgeopt.errors import BadInputError, EdgeoptError, UsageError
-from edgeopt.measure.facts import memory_bytes
+from edgeopt.errors import BadInputError, EdgeoptError, UsageError, in_words
+from edgeopt.measure.facts import available_bytes
 from edgeopt.npz import NpzFile
 from edgeopt.pipeline.entries import Entry
 from edgeopt.pipeline.exporting import Workers
-from edgeopt.pipeline.findings import Findings, ShippedModel, exit_code
+from edgeopt.pipeline.findings import Findings, ShippedModel, exit_code, make_run
 from edgeopt.pipeline.job import Job
 from edgeopt.pipeline.plan import make_plan, refuse_unfit
 from edgeopt.pipeline.ranking import Bound
-from edgeopt.pipeline.workspace import Workspace
+from edgeopt.pipeline.workspace import RUN, Workspace
 from edgeopt.source.project import read_project
 from edgeopt.source.reference import DEMO, resolve_source
 from edgeopt.targets import choose, find_targets
@@ -38,11 +38,25 @@ if TYPE_CHECKING:
     from edgeopt.targets import Target
 
 
-def run_export(settings: ExportSettings, progress: Progress) -> tuple[Run, ExitCode]:
-    """Export the model for every target, run every artifact, and return what was found with the exit code.
+LEAST_LIMIT_BYTES = 2 << 30
+"""The default limit never is below this: what is free now is a guess, and TensorFlow alone takes a part of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a run."""
+
+    run: Run
+    code: ExitCode
+    failure: Exception | None = None
+    """What ended the run early, or kept it from being saved; `run` holds what was found all the same."""
+
+
+def run_export(settings: ExportSettings, progress: Progress) -> Outcome:
+    """Export the model for every target, run every artifact, and return what was found.
 
     A target that fails is a row of the run, and the others go on. `run.json` in the output folder holds the run; it is
-    written even when the user interrupts, with everything that was known by then.
+    written even when the user interrupts or edgeopt itself fails, with everything that was known by then.
 
     Raises:
         UsageError: A name or an option is wrong.
@@ -60,6 +74,7 @@ def run_export(settings: ExportSettings, progress: Progress) -> tuple[Run, ExitC
         device = stack.enter_context(closing(open_device(_device_uri(settings, targets))))
         plans = refuse_unfit(plans, device)
         workspace = stack.enter_context(Workspace.create(settings.out, reference.name))
+        stack.enter_context(workspace.claim())
         workers = stack.enter_context(closing(Workers(reference, workspace, settings, progress)))
         progress.stage("model", f"opening {reference.name}")
         opened = workers.open_model()
@@ -76,19 +91,32 @@ def run_export(settings: ExportSettings, progress: Progress) -> tuple[Run, ExitC
             bound=Bound(settings.min_agreement, settings.min_sqnr_db) if settings.rank else None,
         )
         progress.done("model", f"opened {reference.name}")
-        job = Job(settings, progress, workspace, device, found)
+        return _carry_out(Job(settings, progress, workspace, device, found), workers)
+
+
+def _carry_out(job: Job, workers: Workers) -> Outcome:
+    """Do the steps of a job; whatever ends them early, what is known by then is kept."""
+    failure: Exception | None = None
+    try:
         try:
             job.export(workers)
             workers.close()  # free their memory, and leave the machine to what is measured
             job.measure()
-        except KeyboardInterrupt:
-            job.stop()
-            with suppress(EdgeoptError):
-                job.save()
-                progress.say(f"what was known by then is in {workspace.folder / 'run.json'}")
-            raise
-        run = job.save()
-        return run, exit_code(run)
+        except Exception as error:  # noqa: BLE001 - a bug must not cost what was found before it
+            failure = error
+            job.stop(error if isinstance(error, EdgeoptError) else EdgeoptError(f"a bug in edgeopt: {in_words(error)}"))
+        run = make_run(job.found)
+        try:
+            job.save(run)
+        except BadInputError as error:
+            failure = failure or error
+    except KeyboardInterrupt:
+        job.stop()
+        with suppress(EdgeoptError):
+            job.save(make_run(job.found))
+            job.progress.say(f"what was known by then is in {job.workspace.folder / RUN}")
+        raise
+    return Outcome(run, exit_code(run), failure)
 
 
 def _completed(settings: ExportSettings) -> ExportSettings:
@@ -104,7 +132,9 @@ def _completed(settings: ExportSettings) -> ExportSettings:
     data = settings.data
     if data is None and settings.model is None and project.model is not None and project.data is not None:
         data = Path(project.data)  # it belongs to the project's own model
-    limit_bytes = settings.memory_limit_bytes or int(0.9 * memory_bytes()) or None
+    limit_bytes = settings.memory_limit_bytes
+    if limit_bytes is None and (free_bytes := available_bytes()):
+        limit_bytes = max(LEAST_LIMIT_BYTES, int(0.9 * free_bytes))
     return replace(settings, targets=names, data=data, memory_limit_bytes=limit_bytes)
 
 

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeopt.artifact import HashedFile, check_files
+from edgeopt.artifact import HashedFile, check_files, refuse_foreign
 from edgeopt.contract import TensorSpec
-from edgeopt.devices.channel import Channel, ChannelClosed, ChannelTimeout
-from edgeopt.errors import KINDS, EdgeoptError, ExportError, PluginError
+from edgeopt.devices.channel import Channel, ChannelClosed, ChannelGarbled, ChannelTimeout
+from edgeopt.errors import KINDS, EdgeoptError, ExportError, PluginError, in_words
 from edgeopt.measure.facts import cores_allowed, memory_bytes
 
 if TYPE_CHECKING:
@@ -143,15 +143,16 @@ class Workers:
     def _export_one(self, plan: Plan, calibration: Path, then: Callable[[Exported], Any]) -> Exported:
         name = plan.target.name
         log = self.workspace.log(name)
-        log.unlink(missing_ok=True)
         self.progress.stage(name, "exporting")
         try:
-            exported = self._ask_worker(plan, calibration, log)
-        except EdgeoptError as error:
-            error.log = error.log or str(log)
+            refuse_foreign(self.workspace.folder / name)
+            exported = self._ask_worker(plan, calibration, self.workspace.start_log(name))
+        except Exception as raised:
+            error = _as_error(raised)
+            error.log = error.log or (str(log) if log.is_file() else "")
             self.workspace.discard(name)  # at once: it may have filled the disk that the others need
             self.progress.done(name, f"failed: {error.message}")
-            raise
+            raise error from raised
         self.progress.done(name, f"exported in {exported.export_s:.1f} s")
         then(exported)
         return exported
@@ -251,10 +252,15 @@ def _outcome(future: Future[Exported]) -> Exported | EdgeoptError:
     """Return the result of one export, or the error that it ended with; no target's mistake ends the others."""
     try:
         return future.result()
-    except EdgeoptError as error:
-        return error
     except Exception as error:  # noqa: BLE001 - whatever a stranger's backend gave back, it is one row
-        return PluginError(f"what the backend gave back cannot be used: {type(error).__name__}: {error}")
+        return _as_error(error)
+
+
+def _as_error(error: Exception) -> EdgeoptError:
+    """Return an error of a row as one of ours; what else reading an answer raises is the backend's fault."""
+    if isinstance(error, EdgeoptError):
+        return error
+    return PluginError(f"what the backend gave back cannot be used: {in_words(error)}")
 
 
 def _rebuild(described: Mapping[str, str], *, log: str = "") -> EdgeoptError:
@@ -263,10 +269,11 @@ def _rebuild(described: Mapping[str, str], *, log: str = "") -> EdgeoptError:
     return kind(described["message"], hint=described["hint"], log=log)
 
 
-def _why_it_died(error: EdgeoptError, settings: ExportSettings, seconds: float) -> ExportError:
+def _why_it_died(error: EdgeoptError, settings: ExportSettings, seconds: float) -> EdgeoptError:
     """Return what the user should know of a worker that died or was ended."""
     if isinstance(error, ChannelTimeout):
         return ExportError(
-            f"gave no answer within {settings.timeout_s:.0f} s and was ended", hint="allow more time with --timeout"
+            f"gave no answer within {settings.timeout_s:g} s and was ended", hint="allow more time with --timeout"
         )
-    return ExportError(f"its process ended after {seconds:.1f} s: {error.message}", hint=error.hint)
+    kind = PluginError if isinstance(error, ChannelGarbled) else ExportError
+    return kind(f"its process ended after {seconds:.1f} s: {error.message}", hint=error.hint)

@@ -9,15 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeopt import artifact
-from edgeopt.errors import DegenerateError, EdgeoptError, PluginError, StoppedError
+from edgeopt.errors import DegenerateError, EdgeoptError, PluginError, StoppedError, in_words
 from edgeopt.measure import fidelity, size
 from edgeopt.measure.facts import summarise_health
 from edgeopt.measure.session import MAX_LAUNCHES, MIN_LAUNCHES
 from edgeopt.pipeline.evaluating import Evaluation, evaluate
-from edgeopt.pipeline.findings import make_run
 from edgeopt.pipeline.plan import Plan
 from edgeopt.pipeline.timing import make_session, spreads
-from edgeopt.pipeline.workspace import cannot_write
+from edgeopt.pipeline.workspace import RUN, cannot_write
 from edgeopt.report.schema import SOURCE_TARGET
 from edgeopt.source.reference import RUNNER
 
@@ -46,7 +45,7 @@ class Job:
     device: Device
     found: Findings
     _source: Future[Evaluation] = field(default_factory=Future)
-    _saving: threading.Lock = field(default_factory=threading.Lock)
+    _stopping: threading.Event = field(default_factory=threading.Event)
 
     def export(self, workers: Workers) -> None:
         """Export every target, let every artifact answer the evaluation feeds, and move what is sound into place."""
@@ -68,6 +67,7 @@ class Job:
                     future.result()
             except BaseException:
                 # A Ctrl-C: end what runs on the device, so that the thread which waits for it ends too.
+                self._stopping.set()
                 self.device.close()
                 evaluations.shutdown(wait=True, cancel_futures=True)
                 raise
@@ -95,54 +95,63 @@ class Job:
         finally:
             self._take(session, before)
 
-    def save(self) -> Run:
-        """Write what is known into `run.json` and return it.
+    def save(self, run: Run) -> None:
+        """Write a run into `run.json`.
 
         Raises:
             BadInputError: It cannot be written; the disk may be full.
         """
-        run = make_run(self.found)
-        temporary = self.workspace.scratch / "run.json"
+        temporary = self.workspace.scratch / RUN
         try:
             temporary.write_text(run.to_json() + "\n", "utf-8")
-            temporary.replace(self.workspace.folder / "run.json")
+            temporary.replace(self.workspace.folder / RUN)
         except OSError as error:
             raise cannot_write(self.workspace.folder, error) from error
-        return run
 
-    def stop(self) -> None:
-        """Mark what is not done as stopped by the user."""
-        for entry in self.found.entries.values():
-            if not entry.is_done and (entry.error is None or entry.error.kind == "device"):
-                entry.error = StoppedError("stopped before it was done")
+    def stop(self, reason: EdgeoptError | None = None) -> None:
+        """Mark what is not done, the source included.
+
+        Args:
+            reason: What ended the run; None is the user, whose Ctrl-C looks like a death of the processes.
+        """
+        ended = reason or StoppedError("stopped before it was done")
+        found = self.found
+        for entry in found.entries.values():
+            if not entry.is_done and _is_open(entry.error, by_user=reason is None):
+                entry.error = ended
+        measured = found.source_measurement is not None and found.source_measurement.launches
+        if not measured and _is_open(found.source_error, by_user=reason is None):
+            found.source_error = ended
 
     def _take(self, session: Session, before: Health) -> None:
         """Keep what a session has found."""
         outcomes = session.outcomes()
+        # First of all: a Ctrl-C may come at any moment.
+        source = outcomes.get(SOURCE_TARGET)
+        self.found.source_measurement, self.found.source_error = source, source.error if source else None
+        for name, entry in self.found.entries.items():
+            if name in outcomes:
+                entry.measurement = outcomes[name]
+                entry.error = entry.error or outcomes[name].error
         for name, outcome in outcomes.items():
             if session.stopped:
                 self.progress.done(name, "stopped")
             else:
                 self.progress.done(name, f"failed: {outcome.error.message}" if outcome.error else "measured")
         self.found.health = summarise_health(before, self.device.health(), spreads(outcomes))
-        source = outcomes.pop(SOURCE_TARGET, None)
-        self.found.source_measurement = source
-        self.found.source_error = source.error if source else None
-        for name, outcome in outcomes.items():
-            entry = self.found.entries[name]
-            entry.measurement = outcome
-            entry.error = entry.error or outcome.error
 
     def _evaluate_source(self) -> Evaluation:
         """Return what the source model answers to the evaluation feeds."""
         self.progress.stage(SOURCE_TARGET, ANSWERING)
         try:
             evaluation = self._evaluate(SOURCE_TARGET, RUNNER, self.found.opened.saved_model)
-        except EdgeoptError as error:
+            self.found.source_doubt = fidelity.silent(evaluation.outputs)
+        except Exception as raised:
+            error = raised if isinstance(raised, EdgeoptError) else EdgeoptError(in_words(raised))
             self.found.source_error = error
-            self.progress.done(SOURCE_TARGET, f"failed: {error.message}")
-            raise
-        self.found.source_doubt = fidelity.silent(evaluation.outputs)
+            if not self._stopping.is_set():
+                self.progress.done(SOURCE_TARGET, f"failed: {error.message}")
+            raise error from raised
         self.progress.done(SOURCE_TARGET, "answered")
         return evaluation
 
@@ -173,8 +182,9 @@ class Job:
         except EdgeoptError as error:
             entry.error = error
         except Exception as error:  # noqa: BLE001 - whatever a stranger's runner answered, it is one row
-            entry.error = PluginError(f"its answer cannot be used: {type(error).__name__}: {error}")
-        self.progress.done(entry.name, f"failed: {entry.error.message}" if entry.error else "verified")
+            entry.error = PluginError(f"its answer cannot be used: {in_words(error)}")
+        if not self._stopping.is_set():
+            self.progress.done(entry.name, f"failed: {entry.error.message}" if entry.error else "verified")
 
     def _compare(self, entry: Entry, exported: Exported) -> None:
         """Compare the answers of an artifact with those of the source model.
@@ -217,3 +227,8 @@ class Job:
             "metadata": dict(exported.metadata),
             "warnings": list(exported.warnings),
         }
+
+
+def _is_open(error: EdgeoptError | None, *, by_user: bool) -> bool:
+    """Whether an error may give way to what ended the whole run: there is none, or it came of the user's Ctrl-C."""
+    return error is None or (by_user and error.kind == "device")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgeopt.errors import EdgeoptError
 from edgeopt.pipeline.request import ExportSettings, Silence
 
 if TYPE_CHECKING:
@@ -27,7 +29,8 @@ def export(  # noqa: PLR0913 - what a script names often; the rest is in `settin
 ) -> Run:
     """Export a model for every target, run what came out, and return what was found.
 
-    A target that fails is a row of the run with its reason, and no exception. `print(run)` shows the table, a
+    A target that fails is a row of the run with its reason, and no exception; a run that cannot be saved is returned
+    with a warning. `print(run)` shows the table, a
     notebook shows it by itself, `run.to_json()` gives everything.
 
     Args:
@@ -55,5 +58,9 @@ def export(  # noqa: PLR0913 - what a script names often; the rest is in `settin
         **{name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()},
     }
     request = ExportSettings(**fields)
-    run, _ = run_export(request, progress or Silence())
-    return run
+    outcome = run_export(request, progress or Silence())
+    if isinstance(outcome.failure, EdgeoptError):
+        warnings.warn(outcome.failure.message, stacklevel=2)
+    elif outcome.failure is not None:
+        raise outcome.failure
+    return outcome.run

@@ -6,6 +6,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from edgeopt.errors import UsageError
+
+LEAST_MEMORY_BYTES = 64 << 20
+"""Not even Python and NumPy run in less."""
+NUMBERS: dict[str, tuple[str, float, float]] = {
+    "jobs": ("--jobs", 1, 1024),
+    "timeout_s": ("--timeout", 0.001, 10**7),
+    "memory_limit_bytes": ("--memory-limit", LEAST_MEMORY_BYTES, 1 << 60),
+    "seconds": ("--seconds", 0, 10**6),
+    "min_iterations": ("--min-iterations", 1, 10**7),
+    "min_agreement": ("--min-agreement", 0, 1),
+    "min_sqnr_db": ("--min-sqnr", -1000, 1000),
+    "threads": ("--threads", 1, 1024),
+    "batch": ("--batch", 1, 10**6),
+    "seed": ("--seed", 0, (1 << 63) - 1),
+}
+"""By setting: how it is called on the command line, the least and the largest value."""
+
 
 @dataclass(frozen=True, slots=True)
 class ExportSettings:
@@ -29,7 +47,7 @@ class ExportSettings:
     timeout_s: float = 900.0
     """How long one export, or one answer of a running artifact, may take."""
     memory_limit_bytes: int | None = None
-    """How much memory one child process may use; None is nine tenths of what the machine has."""
+    """How much memory one child process may use; None is nine tenths of what is free when the run begins."""
     seconds: float = 2.0
     """How long each artifact is timed, at most; a clear comparison takes less, and a slow model `min_iterations`."""
     min_iterations: int = 100
@@ -56,6 +74,19 @@ class ExportSettings:
     seed: int = 0
     command: tuple[str, ...] = ()
     """How the run was asked for, as it is written into the run."""
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that nothing could be done with, before anything is done.
+
+        Raises:
+            UsageError: A number is not between its bounds, or no number.
+        """
+        for name, (option, least, most) in NUMBERS.items():
+            value = getattr(self, name)
+            if value is None and type(self).__dataclass_fields__[name].default is None:
+                continue
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value <= most:
+                raise UsageError(f"{option} is {value}; wanted a number from {least:,} to {most:,}")
 
 
 class Progress(Protocol):

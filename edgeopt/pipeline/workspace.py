@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import shutil
 import tempfile
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeopt.errors import BadInputError
+from edgeopt.report.schema import SOURCE_TARGET
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import TracebackType
 
     from typing_extensions import Self
 
 SCRATCH_PREFIX = ".edgeopt-work-"
 TEMPORARY = "tmp"
+RUN = "run.json"
+ELSEWHERE = "move it away, or choose another folder with --out"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +54,37 @@ class Workspace:
             raise cannot_write(folder, error) from error
         return cls(folder, scratch)
 
+    @contextmanager
+    def claim(self) -> Iterator[None]:
+        """Keep other runs out of the folder, which gets the logs and the document of this one.
+
+        Raises:
+            BadInputError: Another run is writing to it, or something is in the place of what this one must write.
+        """
+        with _locked(self.folder):
+            if (self.folder / RUN).is_dir():
+                message = f"{self.folder / RUN} is a folder, where the file of this run must go"
+                raise BadInputError(message, hint=ELSEWHERE)
+            for name in ("model", SOURCE_TARGET):
+                self.start_log(name)
+            yield
+
     def log(self, name: str) -> Path:
         """Return the log file called `name`; it is kept after the run."""
         return self.folder / "logs" / f"{name}.log"
+
+    def start_log(self, name: str) -> Path:
+        """Return the log file called `name`, without what an older run wrote.
+
+        Raises:
+            BadInputError: Something else is in its place.
+        """
+        file = self.log(name)
+        try:
+            file.unlink(missing_ok=True)
+        except OSError as error:
+            raise BadInputError(f"the log {file} cannot be replaced: {error.strerror}", hint=ELSEWHERE) from error
+        return file
 
     @property
     def temporary(self) -> Path:
@@ -75,6 +109,26 @@ class Workspace:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         shutil.rmtree(self.scratch, ignore_errors=True)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Lock a folder; the lock ends with the process, however that ends.
+
+    Raises:
+        BadInputError: Another process holds it.
+    """
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # some network file systems have no locks
+            try:
+                fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                message = f"another run is writing to {folder}"
+                raise BadInputError(message, hint="wait for its end, or choose another folder with --out") from None
+        yield
+    finally:
+        os.close(opened)
 
 
 def cannot_write(folder: Path, error: OSError) -> BadInputError:

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from edgeopt.devices import channel as channel_module
-from edgeopt.devices.channel import Channel, ChannelClosed, ChannelTimeout, describe_exit
-from edgeopt.errors import DeviceError
+from edgeopt.devices.channel import Channel, ChannelClosed, ChannelGarbled, ChannelTimeout, describe_exit
+from edgeopt.errors import BadInputError, DeviceError
 
 LISTEN = """
 import ctypes, json, os, signal, subprocess, sys, time
@@ -101,7 +101,7 @@ def test_a_child_that_only_closes_its_output_is_ended(open_child, monkeypatch):
 
 def test_a_kill_from_outside_names_the_usual_reason(open_child):
     channel = open_child("os.kill(os.getpid(), signal.SIGKILL)")
-    with pytest.raises(ChannelClosed, match="was killed by SIGKILL, as the system does when memory runs out"):
+    with pytest.raises(ChannelClosed, match="was killed by SIGKILL, by the system if memory ran out"):
         channel.ask({}, 10)
 
 
@@ -139,8 +139,9 @@ def test_the_memory_limit_counts_what_the_child_started(open_child):
         """,
         memory_limit_bytes=200_000_000,
     )
-    with pytest.raises(ChannelClosed, match=r"used more memory than the limit of 0\.2 GB"):
+    with pytest.raises(ChannelClosed, match="used more memory than the limit of 200 MB") as caught:
         channel.ask({}, 20)
+    assert caught.value.hint == "allow more with --memory-limit, or close other programs"
 
 
 def test_a_child_below_the_memory_limit_lives(open_child):
@@ -163,6 +164,25 @@ def test_a_closed_channel_says_so_and_closes_twice(open_child):
     assert wait_for_end(channel.pid)
     with pytest.raises(ChannelClosed, match="was stopped"):
         channel.ask({}, 10)
+
+
+def test_an_answer_without_end_does_not_fill_the_memory(open_child, monkeypatch):
+    monkeypatch.setattr(channel_module, "MOST_BYTES", 1 << 20)
+    channel = open_child("while True: sys.stdout.write('x' * 10_000)")
+    with pytest.raises(ChannelGarbled, match="sent something that is no answer: 'xxx"):
+        channel.ask({}, 20)
+    assert wait_for_end(channel.pid)
+
+
+def test_what_is_no_answer_is_told_from_a_death(open_child):
+    with pytest.raises(ChannelGarbled):
+        open_child("print('INFO: loading', flush=True)").ask({}, 10)
+
+
+def test_a_log_that_cannot_be_written_is_bad_input(tmp_path):
+    with pytest.raises(BadInputError, match="cannot be written: Is a directory") as caught:
+        Channel([sys.executable], log=tmp_path)
+    assert caught.value.hint == "choose another folder with --out"
 
 
 def test_a_program_that_does_not_exist(tmp_path):

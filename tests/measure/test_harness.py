@@ -176,6 +176,67 @@ def test_what_a_runner_raises_is_an_answer(load, write_runner, lines, error):
     assert channel.ask({"op": "nonsense"}, 10) == {"error": {"kind": "KeyError", "message": "KeyError: 'nonsense'"}}
 
 
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("untimed = 5", "TypeError: untimed is a int; wanted None, or a text that says why"),
+        ("untimed = object()", "TypeError: untimed is a object; wanted None, or a text that says why"),
+        ("facts = lambda self: None", "TypeError: facts() gave a NoneType; wanted a mapping"),
+    ],
+)
+def test_what_a_runner_says_of_itself_is_checked(load, write_runner, line, message):
+    channel, answer = load(write_runner(extra=line))
+    assert answer == {"error": {"kind": "TypeError", "message": message}}
+    assert "error" in channel.ask({"op": "nonsense"}, 10)
+
+
+def test_an_exception_without_words_is_an_answer(load, write_runner):
+    odd = "class Odd(Exception):\n    __str__ = lambda self: 1 / 0\nraise Odd"
+    channel, answer = load(write_runner(load=odd))
+    assert answer["error"]["message"] == "Odd: <its text fails with ZeroDivisionError>"
+    assert "error" in channel.ask({"op": "nonsense"}, 10)
+
+
+def test_facts_that_no_document_can_hold_do_not_go_through(load, write_runner):
+    facts = "facts = lambda self: {'nan': float('nan'), 'big': 10**5000, 'inf': -float('inf'), 'n': 1, 'yes': True}"
+    assert load(write_runner(extra=facts))[1]["facts"] == {"n": 1, "yes": True}
+
+
+@pytest.mark.parametrize(
+    ("outputs", "message"),
+    [
+        ("None", "outputs() gave a NoneType; wanted a mapping from name to array"),
+        ("{'y': np.array(['a'])}", "the output y holds <U1, and no numbers"),
+        ("{'y': np.array([None])}", "the output y holds object, and no numbers"),
+        ("{'y': np.zeros((1, 1 + self.calls))}", "feed 1 gave outputs of other names, shapes or types than the first"),
+        ("{'y': np.zeros((1, 1), 'f4' if self.calls < 2 else 'f8')}", "feed 1 gave outputs of other names"),
+        ("{'x': np.zeros(1), **({'y': np.zeros(1)} if self.calls < 2 else {})}", "feed 1 gave outputs of other names"),
+    ],
+)
+def test_outputs_that_cannot_be_compared(load, write_runner, feeds, outputs, message):
+    channel, _ = load(write_runner(extra=f"outputs = lambda self: {outputs}"))
+    answer = channel.ask({"op": "evaluate", "feeds": str(feeds), "out": str(feeds.parent / "out")}, 10)
+    assert answer["error"]["message"].partition(": ")[2].startswith(message)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no full disk to try")
+def test_a_full_disk_is_an_answer_and_no_crash(load, write_runner, write_feeds, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "0.npy").symlink_to("/dev/full")
+    feeds = write_feeds({"x": np.ones((4, 100_000), np.float32)})
+    channel, _ = load(write_runner())
+    answer = channel.ask({"op": "evaluate", "feeds": str(feeds), "out": str(tmp_path / "out")}, 10)
+    assert answer["error"]["message"] == "OSError: [Errno 28] No space left on device"
+
+
+def test_a_runner_that_replaces_the_clocks_changes_nothing(load, write_runner, feeds):
+    clocks = "; ".join(f"time.{name} = lambda: 0" for name in ("perf_counter", "perf_counter_ns", "monotonic"))
+    channel, _ = load(write_runner(load=clocks))
+    channel.ask({"op": "feed", "feeds": str(feeds)}, 10)
+    assert channel.ask({"op": "warm", "seconds": 0.1}, 10)["latency_s"] > 0
+    assert min(channel.ask({"op": "time", "iterations": 50}, 10)["samples_ns"]) > 0
+
+
 def test_a_reason_not_to_time_goes_through(load, write_runner):
     _, loaded = load(write_runner(extra="untimed = 'no GPU on this device'"))
     assert loaded["untimed"] == "no GPU on this device"

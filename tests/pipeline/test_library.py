@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 import edgeopt
-from edgeopt.errors import ExitCode
+from edgeopt.errors import BadInputError, ExitCode
+from edgeopt.pipeline.export import Outcome
 from edgeopt.pipeline.request import ExportSettings, Silence
 
 
@@ -16,7 +17,7 @@ def asked(monkeypatch):
 
     def run_export(settings, progress):
         seen.append((settings, progress))
-        return "the run", ExitCode.EXPORT_FAILED
+        return Outcome("the run", ExitCode.EXPORT_FAILED)
 
     monkeypatch.setattr("edgeopt.pipeline.export.run_export", run_export)
     return seen
@@ -51,3 +52,15 @@ def test_a_model_in_memory_is_handed_on(asked):
 def test_a_misspelt_setting():
     with pytest.raises(TypeError, match="thread"):
         edgeopt.export("m.keras", "a", thread=4)
+
+
+@pytest.mark.parametrize("failure", [BadInputError("the disk is full"), ZeroDivisionError("a bug")])
+def test_a_run_that_cannot_be_saved_is_returned_and_a_bug_is_raised(monkeypatch, failure):
+    outcome = Outcome("the run", ExitCode.OK, failure)
+    monkeypatch.setattr("edgeopt.pipeline.export.run_export", lambda settings, progress: outcome)
+    if isinstance(failure, BadInputError):
+        with pytest.warns(UserWarning, match="the disk is full"):
+            assert edgeopt.export("m.keras", "a") == "the run"
+    else:
+        with pytest.raises(ZeroDivisionError):
+            edgeopt.export("m.keras", "a")

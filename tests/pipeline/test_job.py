@@ -1,0 +1,137 @@
+"""What ends a run early: what was found before it is kept, saved and returned."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from edgeopt.errors import BadInputError, DeviceError, ExitCode, ExportError, StoppedError
+from edgeopt.measure.facts import Health
+from edgeopt.measure.measurement import Launch, Measurement
+from edgeopt.pipeline import export
+from edgeopt.pipeline.entries import Entry
+from edgeopt.pipeline.job import Job
+from edgeopt.pipeline.request import ExportSettings, Silence
+from edgeopt.report.schema import SOURCE_TARGET
+
+LAUNCH = Launch(0, 0.1, 0.1, True, ((1000, 1000),), 10, 5)
+
+
+class Steps(Silence):
+    """A job whose steps do what a test says; writes down what was done."""
+
+    def __init__(self, **deeds):
+        self.deeds = deeds
+        self.done = []
+        self.found = self
+        self.progress = Silence()
+        self.workspace = SimpleNamespace(folder=Path())
+
+    def step(self, name):
+        self.done.append(name)
+        if name in self.deeds:
+            raise self.deeds[name]
+
+    def export(self, workers):
+        self.step("export")
+
+    def measure(self):
+        self.step("measure")
+
+    def save(self, run):
+        self.step("save")
+
+    def stop(self, reason=None):
+        self.done.append(f"stop: {reason}")
+
+    def close(self):
+        self.step("close")
+
+
+@pytest.fixture
+def carry_out(monkeypatch):
+    """Carry out a job of such steps."""
+    monkeypatch.setattr(export, "make_run", lambda found: "the run")
+    monkeypatch.setattr(export, "exit_code", lambda run: ExitCode.OK)
+    return lambda steps: export._carry_out(steps, steps)
+
+
+def test_a_bug_after_the_exports_costs_nothing_of_what_was_found(carry_out):
+    steps = Steps(measure=OverflowError("too large"))
+    outcome = carry_out(steps)
+    assert outcome.run == "the run"
+    assert outcome.failure is steps.deeds["measure"]
+    assert steps.done == ["export", "close", "measure", "stop: a bug in edgeopt: OverflowError: too large", "save"]
+
+
+def test_a_run_that_cannot_be_saved_is_returned(carry_out):
+    full = BadInputError("the disk is full")
+    outcome = carry_out(Steps(save=full))
+    assert (outcome.run, outcome.failure) == ("the run", full)
+
+
+def test_a_bug_comes_before_a_full_disk(carry_out):
+    steps = Steps(export=ZeroDivisionError(), save=BadInputError("the disk is full"))
+    assert carry_out(steps).failure is steps.deeds["export"]
+
+
+@pytest.mark.parametrize("step", ["export", "measure", "save"])
+def test_an_interrupt_saves_what_is_known(carry_out, step):
+    steps = Steps(**{step: KeyboardInterrupt()})
+    with pytest.raises(KeyboardInterrupt):
+        carry_out(steps)
+    assert steps.done[-2:] == ["stop: None", "save"] or step == "save"
+    assert steps.done[-1] == "save"
+
+
+def make_job(device=None, **found):
+    defaults = {"entries": {}, "source_measurement": None, "source_error": None, "health": {}}
+    return Job(ExportSettings(), Silence(), None, device, SimpleNamespace(**{**defaults, **found}))
+
+
+def measured(name):
+    return Measurement(name, 1, (LAUNCH,))
+
+
+def test_an_interrupt_right_after_measuring_loses_nothing():
+    def health():
+        raise KeyboardInterrupt
+
+    entry = Entry(None)
+    job = make_job(SimpleNamespace(health=health), entries={"t": entry})
+    session = SimpleNamespace(outcomes=lambda: {SOURCE_TARGET: measured("source"), "t": measured("t")}, stopped=False)
+    with pytest.raises(KeyboardInterrupt):
+        job._take(session, Health(None, None, None, None, 1))
+    assert entry.measurement == measured("t")
+    assert job.found.source_measurement == measured("source")
+
+
+def test_the_user_stops_what_is_not_done_the_source_included():
+    entries = {
+        "new": Entry(None),
+        "ended": Entry(None, DeviceError("was stopped")),
+        "bad": Entry(None, ExportError("x")),
+    }
+    entries["done"] = Entry(None, published=True, measurement=measured("done"))
+    job = make_job(entries=entries, source_error=DeviceError("was stopped"))
+    job.stop()
+    assert {name: type(entry.error) for name, entry in entries.items()} == {
+        "new": StoppedError,
+        "ended": StoppedError,
+        "bad": ExportError,
+        "done": type(None),
+    }
+    assert isinstance(job.found.source_error, StoppedError)
+
+
+def test_a_source_that_was_measured_is_not_stopped():
+    job = make_job(source_measurement=measured("source"))
+    job.stop()
+    assert job.found.source_error is None
+
+
+def test_what_ended_a_run_takes_the_place_of_no_other_error():
+    bug, died = ExportError("a bug"), DeviceError("died")
+    entries = {"new": Entry(None), "died": Entry(None, died)}
+    make_job(entries=entries).stop(bug)
+    assert (entries["new"].error, entries["died"].error) == (bug, died)
