@@ -28,10 +28,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Array: TypeAlias = NDArray[np.generic[Any]]
+    """An array of NumPy."""
     Feed: TypeAlias = Mapping[str, Array]
     """One input to the model: input name to array, the batch dimension included."""
 
 Scalar: TypeAlias = str | int | float | bool
+"""What a fact in an artifact's metadata may be."""
 
 CONTRACT_VERSION = 1
 """The number of this contract. A plugin's module says `EDGEOPT_CONTRACT = 1`; see `docs/contract-history.md`."""
@@ -44,8 +46,11 @@ class TensorSpec:
     """Name, shape and dtype of one input or output; every dimension is known and the first is the batch."""
 
     name: str
+    """As feeds and answers are keyed."""
     shape: tuple[int, ...]
+    """The batch included."""
     dtype: str
+    """As NumPy spells it: `float32`."""
 
 
 class SourceModel(Protocol):
@@ -107,6 +112,7 @@ class ExportRequest:
     """What `Backend.export` is given."""
 
     source: SourceModel
+    """The model to export."""
     out_dir: Path
     """An empty folder; the only place to write to."""
     options: Any
@@ -144,7 +150,7 @@ class Backend(ABC):
     summary: ClassVar[str]
     """One line for tables."""
     runner: ClassVar[Path]
-    """The runner file; see the module's docstring for what it must hold."""
+    """The runner file; what it must hold is told at the top."""
     Options: ClassVar[type[Any]] = NoOptions
     """A frozen dataclass of bool, int, float, str and Literal; fields have defaults and `metadata={"help": ...}`."""
     preferred_devices: ClassVar[tuple[str, ...]] = ()

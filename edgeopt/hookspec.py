@@ -16,6 +16,7 @@ ENTRY_POINT_GROUP = "edgeopt"
 
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
+"""Marks the function `edgeopt_backends` in the module that a plugin's entry point names."""
 
 
 @hookspec

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.clean import CleanEnvironment
+
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
@@ -71,3 +73,9 @@ class CommandLine:
 @pytest.fixture
 def edgeopt(tmp_path) -> CommandLine:
     return CommandLine(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def clean(tmp_path_factory) -> CleanEnvironment:
+    """The one clean environment of a test run: TensorFlow takes a while to install."""
+    return CleanEnvironment.make(tmp_path_factory.mktemp("clean"))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from edgeopt.cli import check, new
 from edgeopt.cli.group import Command, Group
 from edgeopt.cli.options import Json
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from edgeopt.registry import Registry
 
 app = typer.Typer(cls=Group, invoke_without_command=True, rich_markup_mode=None)
+app.command("new", cls=Command)(new.new)
+app.command("check", cls=Command)(check.check)
 
 
 def complete_backend(incomplete: str) -> list[str]:

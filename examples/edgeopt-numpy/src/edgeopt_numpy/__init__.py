@@ -1,0 +1,20 @@
+"""Exports simple Keras models into files that NumPy alone can run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from edgeopt.api import Backend, hookimpl
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+EDGEOPT_CONTRACT = 1
+
+
+@hookimpl
+def edgeopt_backends() -> Iterable[type[Backend]]:
+    """Return the one backend of this plugin."""
+    from edgeopt_numpy.backend import Numpy
+
+    return [Numpy]
