@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
+import math
+import os
 import re
-import sys
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeopt.errors import BadInputError, UsageError, did_you_mean
+from edgeopt.errors import BadInputError, UsageError, did_you_mean, one_line
 from edgeopt.registry import find_backends
+from edgeopt.source.project import read_toml
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 TEXTS, TABLES = ("summary", "backend", "device"), ("options", "budget")
 BUDGETS = (
@@ -69,9 +67,9 @@ def find_targets(folder: Path | None = None, more: Iterable[Path] = ()) -> dict[
             )
     for place in ((folder or Path.cwd()) / "targets", *more):
         files += place.glob("*.toml")
-    named: dict[str, dict[Path, Path]] = {}
+    named: dict[str, dict[str, Path]] = {}
     for file in files:
-        named.setdefault(file.stem, {}).setdefault(file.resolve(), file)
+        named.setdefault(file.stem, {}).setdefault(os.path.realpath(file), file)
     return {name: _one_target(name, sorted(named[name].values())) for name in sorted(named)}
 
 
@@ -124,10 +122,7 @@ def read_target(file: Path) -> Target:
     Raises:
         BadInputError: It is no TOML, has an unknown key, a wrong type, or no backend.
     """
-    try:
-        content = tomllib.loads(file.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise BadInputError(f"the target file {file} cannot be read: {error}") from error
+    content = read_toml(file)
     if not NAME.fullmatch(file.stem) or file.stem in RESERVED:
         raise BadInputError(
             f"the target file {file} has a name that no target can have",
@@ -145,12 +140,14 @@ def read_target(file: Path) -> Target:
 
 
 def _check_budget(budget: Mapping[str, Any], file: Path) -> None:
-    """Refuse a budget with an unknown name or a limit that is no number."""
+    """Refuse a budget with an unknown name or a limit that is no finite number."""
     for name, limit in budget.items():
         if name not in BUDGETS:
             raise BadInputError(f"{file}: unknown budget {name!r}", hint=did_you_mean(name, BUDGETS))
-        if isinstance(limit, bool) or not isinstance(limit, (int, float)):
-            raise BadInputError(f"{file}: the budget {name} is {limit!r}; wanted a number")
+        with suppress(OverflowError):  # a number that no float can hold
+            if isinstance(limit, (int, float)) and not isinstance(limit, bool) and math.isfinite(limit):
+                continue
+        raise BadInputError(f"{file}: the budget {name} is {one_line(repr(limit))}; wanted a finite number")
 
 
 def _shipped() -> Path:

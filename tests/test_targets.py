@@ -1,5 +1,7 @@
 """Target files: the ones that come with edgeopt, a user's own, and bad ones."""
 
+import os
+
 import pytest
 
 from edgeopt.errors import BadInputError, UsageError
@@ -55,7 +57,7 @@ def test_a_target_file_is_read_whole(tmp_path):
         ('backend = "tflite"\n[budget]\nmax_size = 1', "unknown budget 'max_size'", "did you mean max_size_bytes?"),
         (
             'backend = "tflite"\n[budget]\nmax_median_s = "1 ms"',
-            "the budget max_median_s is '1 ms'; wanted a number",
+            "the budget max_median_s is '1 ms'; wanted a finite number",
             "",
         ),
     ],
@@ -68,6 +70,53 @@ def test_a_target_file_that_cannot_be_used_is_named(tmp_path, text, message, hin
     assert str(file) in caught.value.message
     assert message in caught.value.message
     assert caught.value.hint == hint
+
+
+@pytest.mark.parametrize("limit", ["nan", "inf", "true", "9" * 400])
+def test_a_limit_that_no_number_can_be_held_against_is_refused(tmp_path, limit):
+    file = tmp_path / "bad.toml"
+    file.write_text(f'backend = "tflite"\n[budget]\nmax_size_bytes = {limit}\n')
+    with pytest.raises(BadInputError, match=r"the budget max_size_bytes is .* wanted a finite number"):
+        read_target(file)
+
+
+def make_folder(file):
+    file.mkdir()
+
+
+def make_dangling_link(file):
+    file.symlink_to("/no/such/file")
+
+
+def make_loop(file):
+    file.symlink_to(file)
+
+
+def make_pipe(file):
+    os.mkfifo(file)
+
+
+def make_endless(file):
+    file.symlink_to("/dev/zero")
+
+
+def make_deep(file):
+    file.write_text("a = " + "[" * 100_000)
+
+
+def make_huge(file):
+    file.write_text("#" * 1_100_000)
+
+
+@pytest.mark.parametrize(
+    "make", [make_folder, make_dangling_link, make_loop, make_pipe, make_endless, make_deep, make_huge]
+)
+def test_what_is_no_target_file_is_a_target_with_a_problem_and_nothing_hangs(tmp_path, make):
+    (tmp_path / "targets").mkdir()
+    make(tmp_path / "targets" / "odd.toml")
+    targets = find_targets(tmp_path)
+    assert "cannot be read" in targets["odd"].problem.message
+    assert targets["tf-gpu"].problem is None
 
 
 def test_a_target_file_with_an_impossible_name_is_refused(tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 def main() -> None:
     """Run the command `edgeopt`."""
+    import os
     import signal
 
     # A polite end from a service manager or a closed terminal is cleaned up after like a Ctrl-C.
@@ -13,6 +14,8 @@ def main() -> None:
             signal.signal(number, signal.default_int_handler)
     try:
         from edgeopt.cli.app import app
-    except KeyboardInterrupt:  # a very quick Ctrl-C; later ones are told by `failures`
+
+        app(prog_name="edgeopt")
+    except KeyboardInterrupt:  # a very quick Ctrl-C, before `failures` can tell it
+        os.write(2, b"error: interrupted\n")
         raise SystemExit(130) from None
-    app(prog_name="edgeopt")

@@ -77,4 +77,9 @@ def _console(*, stderr: bool) -> Console:
     stream = sys.stderr if stderr else sys.stdout
     if isinstance(stream, TextIOWrapper):
         stream.reconfigure(errors="replace")  # a terminal that cannot show ± shows ?, instead of ending the program
-    return Console(stderr=stderr, highlight=False, markup=False, emoji=False)
+
+    class Plain(Console):
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError  # for `failures` to tell, as that of any other write
+
+    return Plain(stderr=stderr, highlight=False, markup=False, emoji=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import re
 import sys
 import traceback
@@ -11,13 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from edgeopt.errors import BadInputError, EdgeoptError, ExitCode
+from edgeopt.errors import BadInputError, EdgeoptError, ExitCode, in_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 
 MODELS = (".keras", ".h5")
+READER_IS_GONE = 141
+"""As a shell reports a program that SIGPIPE ended."""
 
 
 def guarded(action: Callable[[], Any], *, debug: bool) -> int:
@@ -31,6 +34,9 @@ def guarded(action: Callable[[], Any], *, debug: bool) -> int:
         return _show_misuse(error)
     except (KeyboardInterrupt, typer.Abort):
         result = ExitCode.INTERRUPTED
+    except BrokenPipeError:  # `edgeopt targets | head`: whoever read has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # so that the interpreter's last flush does not fail again
+        return READER_IS_GONE
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT) or error.filename is not None:
             _trace(debug)
@@ -86,7 +92,7 @@ def _show_bug(error: Exception, *, debug: bool) -> int:
     """Print that edgeopt itself went wrong."""
     again = "" if debug else "run the same command with --debug, then "
     hint = f"{again}report what it prints, together with the output of edgeopt doctor"
-    _show(f"a bug in edgeopt: {type(error).__name__}: {error}", hint=hint)
+    _show(f"a bug in edgeopt: {in_words(error)}", hint=hint)
     return ExitCode.BUG
 
 

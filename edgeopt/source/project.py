@@ -6,7 +6,7 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from edgeopt.errors import BadInputError, did_you_mean
+from edgeopt.errors import BadInputError, did_you_mean, one_line
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,6 +17,8 @@ else:
     import tomli as tomllib
 
 TEXTS, LISTS = ("model", "data"), ("targets",)
+MOST_BYTES = 1 << 20
+"""No file of settings is larger."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,22 +40,33 @@ def read_project(folder: Path) -> Project:
     """
     own = folder / "edgeopt.toml"
     if own.is_file():
-        return _check(_parse(own), "edgeopt.toml", own)
+        return _check(read_toml(own), "edgeopt.toml", own)
     shared = folder / "pyproject.toml"
     if shared.is_file():
-        table = _parse(shared).get("tool", {}).get("edgeopt")
+        tools = read_toml(shared).get("tool", {})
+        table = tools.get("edgeopt") if isinstance(tools, dict) else None
         if table is not None:
             return _check(table, "[tool.edgeopt] in pyproject.toml", shared)
     return Project()
 
 
-def _parse(file: Path) -> dict[str, Any]:
+def read_toml(file: Path) -> dict[str, Any]:
+    """Return what a TOML file holds.
+
+    Raises:
+        BadInputError: It is no regular file, too large, or no TOML.
+    """
     try:
+        if not file.is_file():  # a pipe or a device would be read for ever
+            reason = "it is no regular file" if file.exists() else "there is no such file"
+            raise BadInputError(f"{file} cannot be read: {reason}")
+        if file.stat().st_size > MOST_BYTES:
+            raise BadInputError(f"{file} cannot be read: it is larger than {MOST_BYTES:,} bytes")
         return tomllib.loads(file.read_text("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BadInputError(f"{file} is not valid TOML: {error}") from error
     except OSError as error:
         raise BadInputError(f"{file} cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:  # also a number of too many digits, and tables too deep
+        raise BadInputError(f"{file} cannot be read: it is no valid TOML: {one_line(error)}") from error
 
 
 def _check(table: Any, origin: str, file: Path) -> Project:

@@ -146,3 +146,33 @@ def test_a_full_standard_output_is_no_bug(edgeopt):
         done = subprocess.run(argv, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert done.returncode == 8
     assert done.stderr.startswith("error: the output cannot be written: No space left on device\nhint: free some space")
+
+
+@pytest.mark.parametrize("arguments", [(), ("--json", "-")])
+def test_a_reader_that_has_seen_enough_is_no_error(arguments):
+    import os
+    import subprocess
+    import sys
+
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as pipe:
+        argv = [sys.executable, "-m", "edgeopt", "targets", *arguments]
+        done = subprocess.run(argv, stdout=pipe, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+@pytest.mark.parametrize("delay_s", [0.03, 0.1, 0.15, 0.2, 0.3])
+def test_a_very_quick_ctrl_c_is_one_line(edgeopt, delay_s):
+    import signal
+    import time
+
+    with edgeopt.start("backends") as process:
+        while Path(f"/proc/{process.pid}/cmdline").read_bytes().count(b"edgeopt") == 0:
+            time.sleep(0.001)
+        time.sleep(delay_s)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=20)
+    assert process.returncode in (130, 0, -2)  # -2: before the first line of edgeopt ran
+    if process.returncode == 130:
+        assert (out, err) == ("", "error: interrupted\n")

@@ -23,7 +23,7 @@ def test_edgeopt_toml_comes_before_pyproject(tmp_path):
         ("model = 3", "model must be a text", 'for instance model = "model.keras"'),
         ("targets = 'a'", "targets must be a list of texts", 'for instance targets = ["tflite-int8"]'),
         ("targets = [1]", "targets must be a list of texts", 'for instance targets = ["tflite-int8"]'),
-        ("model = ", "is not valid TOML", ""),
+        ("model = ", "it is no valid TOML", ""),
     ],
 )
 def test_what_is_wrong_in_it(tmp_path, text, message, hint):
@@ -44,5 +44,15 @@ def test_a_table_that_is_none(tmp_path):
 
 def test_a_file_that_is_no_text(tmp_path):
     (tmp_path / "edgeopt.toml").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(BadInputError, match="is not valid TOML"):
+    with pytest.raises(BadInputError, match="it is no valid TOML"):
         read_project(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["a = " + "[" * 100_000, "a = " + "9" * 5000, "#" * 1_100_000])
+def test_a_file_that_no_parser_takes(tmp_path, text):
+    (tmp_path / "edgeopt.toml").write_text(text)
+    with pytest.raises(BadInputError, match="cannot be read: it is "):
+        read_project(tmp_path)
+    (tmp_path / "edgeopt.toml").unlink()
+    (tmp_path / "pyproject.toml").write_text("tool = 3")
+    assert read_project(tmp_path) == Project()
