@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
+class ReaderIsGone(Exception):  # noqa: N818 - nothing went wrong: whoever read has seen enough
+    """Standard output is closed at its other end; Typer would end the process as if that were an error."""
+
+
 @cache
 def results() -> Console:
     """Return the console for results."""
@@ -62,8 +66,11 @@ def _write(document: str, file: str | None) -> None:
     if file == "-":
         if isinstance(sys.stdout, TextIOWrapper):
             sys.stdout.reconfigure(encoding="utf-8")  # JSON is UTF-8, whatever the terminal is
-        sys.stdout.write(document + "\n")
-        sys.stdout.flush()
+        try:
+            sys.stdout.write(document + "\n")
+            sys.stdout.flush()
+        except BrokenPipeError:
+            raise ReaderIsGone from None
     elif file is not None:
         try:
             Path(file).write_text(document + "\n", "utf-8")
@@ -80,6 +87,6 @@ def _console(*, stderr: bool) -> Console:
 
     class Plain(Console):
         def on_broken_pipe(self) -> None:
-            raise BrokenPipeError  # for `failures` to tell, as that of any other write
+            raise ReaderIsGone
 
     return Plain(stderr=stderr, highlight=False, markup=False, emoji=False)

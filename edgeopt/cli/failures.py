@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from edgeopt.cli.console import ReaderIsGone
 from edgeopt.errors import BadInputError, EdgeoptError, ExitCode, in_words
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 MODELS = (".keras", ".h5")
-READER_IS_GONE = 141
+SIGPIPE_CODE = 141
 """As a shell reports a program that SIGPIPE ended."""
 
 
@@ -34,9 +35,9 @@ def guarded(action: Callable[[], Any], *, debug: bool) -> int:
         return _show_misuse(error)
     except (KeyboardInterrupt, typer.Abort):
         result = ExitCode.INTERRUPTED
-    except BrokenPipeError:  # `edgeopt targets | head`: whoever read has seen enough
+    except ReaderIsGone:  # as in `edgeopt targets | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # so that the interpreter's last flush does not fail again
-        return READER_IS_GONE
+        return SIGPIPE_CODE
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT) or error.filename is not None:
             _trace(debug)
