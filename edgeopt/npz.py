@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import zipfile
 import zlib
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from edgeopt.errors import BadInputError
+from edgeopt.errors import BadInputError, one_line
+from edgeopt.measure.facts import available_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from edgeopt.contract import Array, TensorSpec
 
 LABELS = "labels"
+MOST_CLASSES = 1 << 31
+"""A label above it is no number of a class."""
 SHOWN_NAMES = 8
 
 
@@ -28,6 +32,13 @@ class Header:
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
+    found_bytes: int
+    """What the file holds of its numbers, unpacked."""
+
+    @property
+    def wanted_bytes(self) -> int:
+        """What an array of such a shape and type takes."""
+        return math.prod(self.shape) * self.dtype.itemsize
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +65,7 @@ class NpzFile:
                 headers = {name: _read_header(archive, name) for name in names}
             file = cls(path, archive, headers)
             file._refuse_objects()
+            file._check_sizes()
             yield file
 
     def check(self, inputs: Sequence[TensorSpec]) -> int:
@@ -132,9 +144,9 @@ class NpzFile:
                 f"{self.path}: the labels have the shape {header.shape}, but there are {samples:,} samples",
                 hint=f"give one class per sample{f', for instance {LABELS}.argmax(-1)' if one_hot else ''}",
             )
-        labels = self._read(LABELS).reshape(-1).astype("int64")
-        self._check_classes(labels, outputs)
-        return labels
+        labels = self._read(LABELS).reshape(-1)
+        self._check_classes(labels, outputs)  # as they are in the file: int64 does not hold every uint64
+        return labels.astype("int64")
 
     def _check_classes(self, labels: Any, outputs: Sequence[TensorSpec]) -> None:
         """Raise when labels lie outside the classes of a model with one output of classes."""
@@ -143,8 +155,10 @@ class NpzFile:
         low, high = int(labels.min()), int(labels.max())
         shapes = [spec.shape for spec in outputs]
         classes = shapes[0][1] if len(shapes) == 1 and len(shapes[0]) == 2 and shapes[0][1] > 1 else None  # noqa: PLR2004
-        if low < 0 or (classes is not None and high >= classes):
-            wanted = "0 or more" if classes is None else f"0 to {classes - 1:,}, as the model has {classes:,} classes"
+        if low < 0 or high >= (MOST_CLASSES if classes is None else classes):
+            wanted = "0 or more" if low < 0 else f"less than {MOST_CLASSES:,}"
+            if classes is not None:
+                wanted = f"0 to {classes - 1:,}, as the model has {classes:,} classes"
             raise BadInputError(
                 f"{self.path}: the labels run from {low:,} to {high:,} and must be {wanted}",
                 hint="number the classes from 0, in the order of the model's output",
@@ -157,6 +171,23 @@ class NpzFile:
                 f"{self.path}: {objects[0]} holds pickled Python objects, which edgeopt never loads",
                 hint="save plain arrays of numbers, all samples in one shape",
             )
+
+    def _check_sizes(self) -> None:
+        """Refuse arrays that are not as large as they say, or larger than the memory."""
+        free = available_bytes()
+        for name, header in self.headers.items():
+            if header.found_bytes != header.wanted_bytes:
+                raise BadInputError(
+                    f"{self.path}: {name} holds {header.found_bytes:,} bytes, and its shape {header.shape} of"
+                    f" {header.dtype} needs {header.wanted_bytes:,}",
+                    hint="copy or write it again",
+                )
+            if free and header.found_bytes > free:
+                raise BadInputError(
+                    f"{self.path}: {name} takes {header.found_bytes / 1e9:,.1f} GB, and {free / 1e9:,.1f} GB of memory"
+                    " is free",
+                    hint="give fewer samples",
+                )
 
     def _check_names(self, inputs: Sequence[TensorSpec]) -> None:
         wanted, found = [spec.name for spec in inputs], list(self.headers)
@@ -207,6 +238,8 @@ def _reading(path: Path) -> Iterator[None]:
     """Turn whatever goes wrong in reading an `.npz` into one error."""
     hint = "write it with numpy.savez or numpy.savez_compressed"
     try:
+        if path.exists() and not (path.is_file() or path.is_dir()):  # a pipe or a device would be read for ever
+            raise BadInputError(f"{path} is no regular file", hint="--data takes a .npz file")
         yield
     except FileNotFoundError as error:
         raise BadInputError(f"there is no file {path}", hint="--data takes a .npz file") from error
@@ -216,10 +249,13 @@ def _reading(path: Path) -> Iterator[None]:
         raise BadInputError(f"{path} cannot be read: {error.strerror or error}") from error
     except zipfile.BadZipFile as error:
         damaged = _starts_like_zip(path)
-        text = f"{path} is damaged or incomplete: {error}" if damaged else f"{path} is no .npz file"
+        text = f"{path} is cut short or damaged" if damaged else f"{path} is no .npz file"
         raise BadInputError(text, hint="copy or write it again" if damaged else hint) from error
+    except MemoryError as error:
+        raise BadInputError(f"{path} does not fit into the memory that is free", hint="give fewer samples") from error
     except (ValueError, EOFError, zlib.error, NotImplementedError, RuntimeError) as error:
-        raise BadInputError(f"{path} is damaged or holds no NumPy arrays: {error}", hint=hint) from error
+        message = f"{path} is damaged or holds no NumPy arrays: {one_line(error)}"
+        raise BadInputError(message, hint=hint) from error
 
 
 def _starts_like_zip(path: Path) -> bool:
@@ -231,11 +267,12 @@ def _read_header(archive: zipfile.ZipFile, name: str) -> Header:
     """Read what one array of the archive is."""
     from numpy.lib import format as npy
 
-    with archive.open(f"{name}.npy") as stream:
+    member = archive.getinfo(f"{name}.npy")
+    with archive.open(member) as stream:
         version = npy.read_magic(stream)
         read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
         shape, _, dtype = read(stream)
-    return Header(shape, dtype)
+        return Header(shape, dtype, member.file_size - stream.tell())
 
 
 def _how_to_save(inputs: Sequence[TensorSpec]) -> str:

@@ -316,6 +316,14 @@ def test_negative_labels_of_any_model(refused):
     assert message == "data.npz: the labels run from -1 to 2 and must be 0 or more"
 
 
+def test_labels_that_int64_does_not_hold_are_told_as_they_are(refused):
+    message, _ = refused(x=numbered(4), labels=np.full(4, 2**63, np.uint64))
+    assert message == (
+        "data.npz: the labels run from 9,223,372,036,854,775,808 to 9,223,372,036,854,775,808"
+        " and must be less than 2,147,483,648"
+    )
+
+
 def test_one_hot_labels_get_a_hint(refused):
     assert refused(x=numbered(4), labels=np.eye(4, dtype=int))[1] == (
         "give one class per sample, for instance labels.argmax(-1)"
@@ -363,7 +371,7 @@ def test_truncated(save, tmp_path, part):
     file = save(x=np.random.default_rng(0).random((500, 3)))
     file.write_bytes(file.read_bytes()[: int(file.stat().st_size * part)])
     message, hint = refusal(file, tmp_path)
-    assert message.startswith("data.npz is damaged or incomplete: ")
+    assert message == "data.npz is cut short or damaged"
     assert hint == "copy or write it again"
 
 
@@ -373,7 +381,31 @@ def test_damaged_inside(save, tmp_path, position):
     content = bytearray(file.read_bytes())
     content[position : position + 8] = bytes(byte ^ 0xFF for byte in content[position : position + 8])
     file.write_bytes(content)
-    assert refusal(file, tmp_path)[0].startswith("data.npz is damaged")
+    assert "damaged" in refusal(file, tmp_path)[0]
+
+
+def test_what_is_no_regular_file_is_not_read_for_ever(tmp_path):
+    os.mkfifo(tmp_path / "pipe.npz")
+    (tmp_path / "zero.npz").symlink_to("/dev/zero")
+    for name in ("pipe.npz", "zero.npz"):
+        assert refusal(tmp_path / name, tmp_path) == (f"{name} is no regular file", "--data takes a .npz file")
+
+
+@pytest.mark.parametrize("shape", ["(99999999999, 3)", "(-5, 3)", "(4, 2)"])
+def test_an_array_that_is_not_as_large_as_it_says(tmp_path, shape):
+    text = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}".ljust(117).encode() + b"\n"
+    with zipfile.ZipFile(tmp_path / "data.npz", "w") as archive:
+        archive.writestr("x.npy", b"\x93NUMPY\x01\x00v\x00" + text + bytes(48))
+    message, hint = refusal(tmp_path / "data.npz", tmp_path)
+    assert message.startswith(f"data.npz: x holds 48 bytes, and its shape {shape} of float32 needs ")
+    assert hint == "copy or write it again"
+
+
+def test_an_array_that_is_larger_than_the_memory(save, tmp_path, monkeypatch):
+    monkeypatch.setattr("edgeopt.npz.available_bytes", lambda: 1_000_000)
+    message, hint = refusal(save(x=numbered(100_000)), tmp_path)
+    assert "of memory is free" in message
+    assert hint == "give fewer samples"
 
 
 def test_zip_without_arrays(tmp_path):

@@ -128,11 +128,28 @@ def degenerate(outputs: Mapping[str, Array], reference: Mapping[str, Array]) -> 
 
 
 def silent(reference: Mapping[str, Array]) -> str | None:
-    """Return in one sentence why the source's own outputs prove nothing, or None: they are the same for every feed."""
-    for name in sorted(reference):
-        if _is_constant(reference[name]):
-            count = len(reference[name])
-            return f"its output {name} is the same on all {count:,} feeds, so to agree with it proves nothing"
+    """Return in one sentence why the source's own outputs prove nothing, or None.
+
+    They prove nothing where they are not finite, zero everywhere, or the same for every feed.
+    """
+    reasons = (_why_silent(reference[name]) for name in sorted(reference))
+    named = zip(sorted(reference), reasons, strict=True)
+    return next((f"its output {name} is {reason}" for name, reason in named if reason), None)
+
+
+def _why_silent(output: Any) -> str | None:
+    """Return how one output of the source says nothing, or None."""
+    import numpy as np
+
+    if not output.size:
+        return None
+    broken = int((~np.isfinite(output)).reshape(len(output), -1).any(1).sum())
+    if broken:
+        return f"NaN or infinite on {broken:,} of {len(output):,} feeds, on which nothing can be compared with it"
+    if not output.any():
+        return f"zero on all {len(output):,} feeds, so to agree with it proves nothing"
+    if _is_constant(output):
+        return f"the same on all {len(output):,} feeds, so to agree with it proves nothing"
     return None
 
 
@@ -143,6 +160,9 @@ def _check(outputs: Mapping[str, Array], reference: Mapping[str, Array]) -> None
     )
     if found != wanted:
         raise ExportError(f"its outputs are not those of the source model: {found or 'none'}, not {wanted}")
+    for name, array in reference.items():
+        if (outputs[name].dtype.kind == "c") != (array.dtype.kind == "c"):
+            raise ExportError(f"its output {name} is {outputs[name].dtype}, the source model's is {array.dtype}")
 
 
 def _difference(output: Array, reference: Array) -> _Difference:
@@ -164,8 +184,10 @@ def _difference(output: Array, reference: Array) -> _Difference:
 
 
 def _blocks(output: Array, reference: Array) -> Iterator[tuple[Any, Any]]:
-    """Walk two arrays of one shape together, as flat blocks in double precision."""
-    flat = output.reshape(-1), reference.reshape(-1)
+    """Walk two arrays of one shape together, as flat blocks in double precision; complex numbers as two each."""
+    flat = [array.reshape(-1) for array in (output, reference)]
+    if reference.dtype.kind == "c":
+        flat = [array.astype("complex128").view("float64") for array in flat]
     for start in range(0, flat[0].size, BLOCK):
         found, wanted = (array[start : start + BLOCK].astype("float64") for array in flat)
         yield found, wanted

@@ -83,8 +83,8 @@ def _difference(outputs: Mapping[str, Array], wanted: Mapping[str, Array]) -> fl
 
     worst = 0.0
     for name, reference in wanted.items():
-        expected = np.asarray(reference, np.float64)
-        found = np.asarray(outputs[name], np.float64)
+        exact = np.complex128 if np.iscomplexobj(reference) else np.float64
+        expected, found = np.asarray(reference, exact), np.asarray(outputs[name], exact)
         if found.shape != expected.shape or not np.array_equal(np.isfinite(found), np.isfinite(expected)):
             return float("inf")
         finite = np.isfinite(expected)

@@ -7,7 +7,7 @@ import socket
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from edgeopt.errors import BadInputError, UsageError
+from edgeopt.errors import BadInputError, UsageError, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -109,9 +109,9 @@ def _short_patience() -> Iterator[None]:
 def _explain(error: Exception, reference: SourceReference) -> BadInputError:
     """Return what Keras said as one line with a way out."""
     name = f"{PREFIX}{reference.application}"
-    text = " ".join(str(error).split())
+    text = one_line(error)
     if reference.weights == "imagenet" and (isinstance(error, OSError) or "URL fetch failure" in text):
         return BadInputError(f"the ImageNet weights of {name} cannot be downloaded", hint=ALTERNATIVES)
     if reference.weights not in {"imagenet", "none"}:
-        return BadInputError(f"the weights {reference.weights} do not fit {name}: {text[:200]}", hint=ALTERNATIVES)
-    return BadInputError(f"{name} cannot be built: {text[:300]}", hint="--weights none allows other input shapes")
+        return BadInputError(f"the weights {reference.weights} do not fit {name}: {text}", hint=ALTERNATIVES)
+    return BadInputError(f"{name} cannot be built: {text}", hint="--weights none allows other input shapes")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 import zipfile
 from typing import TYPE_CHECKING
 
@@ -60,6 +61,8 @@ def _check_folder(path: Path) -> str:
 
 def _first_bytes(path: Path) -> bytes:
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would hang
+            raise BadInputError(f"{path} is no regular file", hint=ACCEPTED)
         with path.open("rb") as file:
             start = file.read(len(HDF5_START))
     except OSError as error:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from edgeopt.source.reference import SourceReference
 
 T = TypeVar("T")
-NUMBERS = {"bool", "float16", "bfloat16", "float32", "float64"} | {
+NUMBERS = {"bool", "float16", "float32", "float64"} | {
     f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)
 }
 
@@ -53,8 +53,10 @@ def fix_shapes(slots: Sequence[Slot], reference: SourceReference) -> tuple[list[
     """Return the slots with every dimension known, in the same order, and warnings.
 
     Raises:
-        BadInputError: A dimension is unknown and was not given, or what was given does not fit.
+        BadInputError: A dimension is unknown and was not given, or what was given does not fit; or there is no input.
     """
+    if not slots:
+        raise BadInputError("the model has no inputs", hint="choose another signature, or save it with its inputs")
     given = by_name(reference.input_shapes, [slot.name for slot in slots], "--input-shape")
     specs = [_fix(slot, given.get(slot.name), reference.batch, alone=len(slots) == 1) for slot in slots]
     batches = {spec.shape[0] for spec in specs}
@@ -92,8 +94,10 @@ def _fix(slot: Slot, given: tuple[int, ...] | None, batch: int, *, alone: bool) 
     """Return one slot with the batch, and the dimensions that were given, in place."""
     if slot.dtype not in NUMBERS:
         raise BadInputError(
-            f"the input {slot.name!r} takes {slot.dtype} values; edgeopt handles numbers only",
-            hint="save the model without its text preprocessing, or choose another signature",
+            f"the input {slot.name!r} takes {slot.dtype} values; edgeopt handles numbers that NumPy knows",
+            hint="save the model with a float32 input"
+            if slot.dtype == "bfloat16"
+            else "save the model without its text preprocessing, or choose another signature",
         )
     if slot.shape == ():
         raise BadInputError(

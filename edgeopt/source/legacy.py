@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeopt.errors import KINDS, BadInputError, EdgeoptError
+from edgeopt.errors import KINDS, BadInputError, EdgeoptError, one_line, readable
 from edgeopt.source.inputs import Slot, argument_names, plain_names
 from edgeopt.source.load import explain, import_custom
 from edgeopt.source.normalise import normalise
@@ -125,9 +125,8 @@ def _open(reference: SourceReference) -> LegacyModel:
     try:
         trained = tf_keras.models.load_model(path, compile=False)
     except Exception as error:
-        text = " ".join(str(error).split())
-        raise explain(text, path) or BadInputError(
-            f"{path} cannot be loaded, by Keras 3 or by Keras 2: {text[:300]}", hint="is it complete?"
+        raise explain(readable(error), path) or BadInputError(
+            f"{path} cannot be loaded, by Keras 3 or by Keras 2: {one_line(error)}", hint="is it complete?"
         ) from error
     declared = trained.input
     names = sorted(declared) if isinstance(declared, dict) else list(trained.input_names)

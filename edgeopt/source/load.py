@@ -9,7 +9,7 @@ import re
 import sys
 from typing import TYPE_CHECKING, Any
 
-from edgeopt.errors import BadInputError
+from edgeopt.errors import BadInputError, in_words, one_line, readable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,7 +49,7 @@ def _import(module: str) -> None:
         importlib.import_module(module)
     except Exception as error:
         raise BadInputError(
-            f"--custom-objects {module} cannot be imported: {type(error).__name__}: {error}",
+            f"--custom-objects {module} cannot be imported: {in_words(error)}",
             hint="it takes the dotted name of a module that is installed or lies in the current folder",
         ) from error
 
@@ -67,14 +67,13 @@ def load_keras(path: Path, *, trusted: bool) -> Any:
     try:
         return keras.saving.load_model(path, compile=False, safe_mode=not trusted)
     except Exception as error:
-        explained = explain(str(error), path)
-        if old and (explained is None or KERAS_2_ONLY.search(str(error))):
+        explained = explain(readable(error), path)
+        if old and (explained is None or KERAS_2_ONLY.search(readable(error))):
             raise OldKerasFileError from error
         if explained is not None:
             raise explained from error
-        text = " ".join(str(error).split())
         raise BadInputError(
-            f"{path} cannot be loaded: {text[:300]}",
+            f"{path} cannot be loaded: {one_line(error)}",
             hint=f"is it complete, and not from a newer Keras than {keras.__version__}, which is here?",
         ) from error
 
@@ -113,6 +112,17 @@ def _holds_code(config: Any) -> bool:
     return isinstance(config, list) and any(_holds_code(item) for item in config)
 
 
+def _read_config(text: Any, path: Path) -> Any:
+    """Return the configuration of a model in an HDF5 file."""
+    try:
+        config = json.loads(text)
+        if isinstance(config, dict):
+            return config
+    except (ValueError, TypeError, RecursionError):
+        pass
+    raise BadInputError(f"{path} holds a broken description of its model", hint="save or copy it again")
+
+
 def _read_h5(path: Path, *, trusted: bool) -> str:
     """Return the version of Keras that wrote an HDF5 file."""
     import h5py
@@ -124,7 +134,7 @@ def _read_h5(path: Path, *, trusted: bool) -> str:
                     f"{path} holds weights only, no model",
                     hint="load the weights into the model in Python and save it with model.save('model.keras')",
                 )
-            config = json.loads(file.attrs["model_config"])
+            config = _read_config(file.attrs["model_config"], path)
             if not trusted and _holds_code(config):
                 raise _refuse_code(path)
             return str(file.attrs.get("keras_version", ""))

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from edgeopt.contract import TensorSpec
-from edgeopt.errors import BadInputError, EdgeoptError
+from edgeopt.errors import BadInputError, EdgeoptError, one_line
+from edgeopt.measure.facts import available_bytes
 from edgeopt.source.agreement import check_agreement, sample_feed, telling_feeds
 from edgeopt.source.inputs import Slot, fix_shapes
 from edgeopt.source.ranges import choose_ranges
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
 
 SIGNATURE = "serving_default"
 MODEL, SPEC = "saved_model", "spec.json"
+SCOPE = re.compile(r"'(?P<name>[^']*)' is not a valid (?:root )?scope name")
 
 
 class Opened(Protocol):
@@ -93,7 +97,7 @@ class Normalised:
         import tensorflow as tf
 
         module = tf.Module()
-        module.variables_in_use = list(self.function.graph.variables)
+        module.variables_in_use = self._variables()
         # Gradients of activations such as swish would be traced and stored: a quarter of the time, and never used.
         options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
         signatures = {SIGNATURE: self.function}
@@ -104,6 +108,17 @@ class Normalised:
                 raise
             module.owner = self.owner  # a lookup table is no variable; only its owner can save it
             tf.saved_model.save(module, str(folder), signatures, options)
+        # It holds a random number, so that no two runs would write the same bytes; TensorFlow reads a model without it.
+        (folder / "fingerprint.pb").unlink(missing_ok=True)
+
+    def _variables(self) -> list[Any]:
+        """Return the variables in the order in which the function took them.
+
+        TensorFlow keeps them in a set, and its order changes from process to process, and with it the file.
+        """
+        graph = self.function.graph
+        order = {id(handle): number for number, (handle, _) in enumerate(graph.captures)}
+        return sorted(graph.variables, key=lambda variable: order.get(id(variable.handle), len(order)))
 
 
 def normalise(opened: Opened, reference: SourceReference) -> Normalised:
@@ -114,6 +129,7 @@ def normalise(opened: Opened, reference: SourceReference) -> Normalised:
     """
     specs, warnings = fix_shapes(opened.slots, reference)
     inputs = tuple(sorted(specs, key=lambda spec: spec.name))
+    _check_room(inputs)
     ranges = choose_ranges(inputs, opened.found_ranges(), reference.input_ranges)
     warnings += [f"the input {old!r} is called {new} from here on" for old, new in opened.renamed]
     if opened.half:
@@ -123,12 +139,37 @@ def normalise(opened: Opened, reference: SourceReference) -> Normalised:
     except (EdgeoptError, MemoryError):
         raise
     except Exception as error:
-        text = " ".join(str(error).split())
+        text = one_line(error)
         listed = ", ".join(f"{spec.name} {list(spec.shape)}" for spec in inputs)
-        raise BadInputError(
-            f"the model does not run on inputs {listed}: {text[:300]}", hint="another --input-shape or --batch may fit"
-        ) from error
+        raise BadInputError(f"the model does not run on inputs {listed}: {text}", hint=_hint(text)) from error
     return replace(normalised, warnings=(*warnings, *doubts))
+
+
+def _check_room(inputs: Sequence[TensorSpec]) -> None:
+    """Refuse inputs of which one feed alone fills the memory.
+
+    Raises:
+        BadInputError: One does.
+    """
+    import numpy as np
+
+    needed = sum(math.prod(spec.shape) * np.dtype(spec.dtype).itemsize for spec in inputs)
+    free = available_bytes()
+    if free and needed > free:
+        raise BadInputError(
+            f"one feed of the model takes {needed / 1e9:,.1f} GB, and {free / 1e9:,.1f} GB of memory is free",
+            hint="make --batch or --input-shape smaller",
+        )
+
+
+def _hint(text: str) -> str:
+    """Return what to do about something that TensorFlow said while the model ran."""
+    scope = SCOPE.search(text)
+    if scope is not None:
+        return f"rename the layer {scope['name']!r}: TensorFlow takes letters, digits and ._-/ only; then save it again"
+    if "Ragged" in text:
+        return "it takes ragged tensors, which edgeopt cannot feed; save it with inputs of a fixed shape"
+    return "another --input-shape or --batch may fit"
 
 
 def _trace_and_check(
@@ -138,6 +179,8 @@ def _trace_and_check(
     function = _trace(opened, inputs)
     if not all(_is_known(tensor) for tensor in function.structured_outputs.values()):
         function = _trace(opened, inputs, _observe_shapes(opened, inputs, ranges))
+    if not function.structured_outputs:
+        raise BadInputError("the model has no outputs", hint="choose another signature, or save it with its outputs")
     outputs = tuple(_output(name, tensor) for name, tensor in sorted(function.structured_outputs.items()))
     normalised = Normalised(function, inputs, outputs, opened.owner, ranges, ())
     feed = sample_feed(inputs, ranges)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from edgeopt.errors import BadInputError
+from edgeopt.errors import BadInputError, one_line
 
 HALF = {"float16", "bfloat16", "mixed_float16", "mixed_bfloat16"}
 
@@ -28,9 +28,8 @@ def restore_float32(model: Any, *, trusted: bool) -> Any:
         copy = keras.saving.deserialize_keras_object(config, safe_mode=not trusted)
         copy.set_weights(model.get_weights())
     except Exception as error:
-        text = " ".join(str(error).split())[:300]
         raise BadInputError(
-            f"the mixed-precision model cannot be rebuilt in float32: {text}",
+            f"the mixed-precision model cannot be rebuilt in float32: {one_line(error)}",
             hint="save it in float32: keras.config.set_dtype_policy('float32') before building it, then set_weights",
         ) from error
     return copy

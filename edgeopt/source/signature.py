@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from edgeopt.errors import BadInputError, did_you_mean
+from edgeopt.errors import BadInputError, did_you_mean, one_line
 from edgeopt.source.inputs import Slot, argument_names, plain_names
 from edgeopt.source.normalise import SIGNATURE
 
@@ -31,8 +31,7 @@ class Signature:
         try:
             self.owner = tf.saved_model.load(str(folder))
         except Exception as error:
-            text = " ".join(str(error).split())
-            message = f"the SavedModel {shown} cannot be loaded: {text[:300]}"
+            message = f"the SavedModel {shown} cannot be loaded: {one_line(error)}"
             raise BadInputError(message, hint="is the folder complete?") from error
         self._function = _choose(dict(self.owner.signatures), name, shown)
         self._originals = list(self._function.structured_input_signature[1])

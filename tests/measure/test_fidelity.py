@@ -7,7 +7,7 @@ import pytest
 
 from edgeopt.errors import ExportError
 from edgeopt.measure import fidelity
-from edgeopt.measure.fidelity import Fidelity, compare, degenerate
+from edgeopt.measure.fidelity import Fidelity, compare, degenerate, silent
 
 PROBABILITIES = np.float32([[0.7, 0.2, 0.1], [0.1, 0.8, 0.1], [0.3, 0.3, 0.4], [0.2, 0.5, 0.3]])
 
@@ -160,3 +160,31 @@ def test_untrained_softmax_of_1000_classes_is_explained():
         "the output p is zero on all 5 feeds: every probability of the source model is below 1/256 (the largest is "
         "0.0012), the step of an int8 output, as in an untrained network of 1,000 classes; export trained weights"
     )
+
+
+@pytest.mark.parametrize(
+    ("output", "doubt"),
+    [
+        (np.float32([[1, 2], [3, 4]]), None),
+        (np.float32([[1, 2], [1, 2]]), "the same on all 2 feeds, so to agree with it proves nothing"),
+        (np.zeros((2, 2)), "zero on all 2 feeds, so to agree with it proves nothing"),
+        (np.zeros((1, 2)), "zero on all 1 feeds, so to agree with it proves nothing"),
+        (
+            np.float32([[1, np.nan], [3, 4]]),
+            "NaN or infinite on 1 of 2 feeds, on which nothing can be compared with it",
+        ),
+        (np.full((3, 2), np.nan), "NaN or infinite on 3 of 3 feeds, on which nothing can be compared with it"),
+        (np.zeros((0, 2)), None),
+    ],
+)
+def test_a_source_whose_answers_prove_nothing(output, doubt):
+    fine = np.float32([[1], [2]])
+    assert silent({"a": fine, "y": output}) == (doubt and f"its output y is {doubt}")
+
+
+def test_complex_outputs_are_compared_in_both_parts():
+    reference = np.complex64([[1 + 1j, 2]])
+    assert compare({"y": reference}, {"y": reference}).max_abs == 0
+    assert compare({"y": reference + 0.5j}, {"y": reference}).max_abs == 0.5
+    with pytest.raises(ExportError, match="its output y is float32, the source model's is complex64"):
+        compare({"y": np.float32([[1, 2]])}, {"y": reference})

@@ -1,3 +1,4 @@
+import os
 import zipfile
 
 import pytest
@@ -75,6 +76,13 @@ def test_a_folder_with_models_in_it(tmp_path):
     with pytest.raises(BadInputError) as caught:
         check_file(tmp_path)
     assert caught.value.hint == f"did you mean {inside[0]} or {inside[1]}?"
+
+
+@pytest.mark.parametrize("name", ["a.keras", "a.h5"])
+def test_a_pipe_does_not_hang(tmp_path, name):
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(BadInputError, match="is no regular file"):
+        check_file(tmp_path / name)
 
 
 def test_a_file_that_cannot_be_read(tmp_path):

@@ -76,9 +76,15 @@ SOUND, IDS = Slot("sound", (None, None, 40), "float32"), Slot("ids", (None, 4), 
         ),
         (
             [Slot("text", (None,), "string")], [],
-            "the input 'text' takes string values; edgeopt handles numbers only",
+            "the input 'text' takes string values; edgeopt handles numbers that NumPy knows",
             "save the model without its text preprocessing, or choose another signature",
         ),
+        (
+            [Slot("x", (None, 4), "bfloat16")], [],
+            "the input 'x' takes bfloat16 values; edgeopt handles numbers that NumPy knows",
+            "save the model with a float32 input",
+        ),
+        ([], ["3"], "the model has no inputs", "choose another signature, or save it with its inputs"),
         (
             [IDS, Slot("threshold", (), "float32")], [],
             "the input 'threshold' is a single number without a batch dimension",

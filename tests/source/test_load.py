@@ -138,5 +138,16 @@ def test_broken_files(tmp_path):
     assert "\n" not in caught.value.message
 
 
+@pytest.mark.parametrize("config", ["{nope", 5, "[]", "[" * 20_000])
+def test_a_broken_description_of_the_model(tmp_path, config):
+    import h5py
+
+    file = tmp_path / "model.h5"
+    with h5py.File(file, "w") as content:
+        content.attrs["model_config"] = config
+    with pytest.raises(BadInputError, match="holds a broken description of its model"):
+        load_keras(file, trusted=False)
+
+
 def test_other_messages_of_keras_are_not_explained(tmp_path):
     assert explain("Something else is wrong", tmp_path) is None

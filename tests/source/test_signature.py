@@ -77,7 +77,9 @@ def test_texts_are_refused(open_model, save):
     import tensorflow as tf
 
     folder = save(tf.TensorSpec((None,), tf.string, name="text"), function=tf.strings.length)
-    with pytest.raises(BadInputError, match="the input 'text' takes string values; edgeopt handles numbers only"):
+    with pytest.raises(
+        BadInputError, match="the input 'text' takes string values; edgeopt handles numbers that NumPy knows"
+    ):
         open_model(folder)
     folder = save(tf.TensorSpec((None,), name="x"), function=tf.strings.as_string)
     with pytest.raises(BadInputError, match="the output 'output_0' is no tensor of numbers"):
@@ -131,3 +133,47 @@ def test_a_real_one_of_tensorflow_2_3(open_model, to_tflite, shared):
     assert source.outputs == (TensorSpec("dense", (1, 12), "float32"),)
     feed = {"input_1": np.random.default_rng(0).random((1, 49, 10, 1), np.float32)}
     np.testing.assert_allclose(to_tflite(source, feed)["dense"], source.infer(feed)["dense"], atol=1e-5)
+
+
+def test_a_function_without_inputs_or_outputs(open_model, save):
+    import tensorflow as tf
+
+    with pytest.raises(BadInputError, match="the model has no inputs"):
+        open_model(save(function=lambda: tf.zeros((1, 3))))
+
+
+def test_ragged_inputs_are_called_so(open_model, save):
+    import tensorflow as tf
+
+    folder = save(tf.RaggedTensorSpec((None, None)), function=lambda x: tf.reduce_sum(x, axis=1))
+    with pytest.raises(BadInputError) as caught:
+        open_model(folder)
+    assert (
+        caught.value.hint == "it takes ragged tensors, which edgeopt cannot feed; save it with inputs of a fixed shape"
+    )
+
+
+def test_an_input_that_fills_the_memory_is_refused_before_the_model_runs(open_model, save, monkeypatch):
+    import tensorflow as tf
+
+    monkeypatch.setattr("edgeopt.source.normalise.available_bytes", lambda: 10**9)
+    with pytest.raises(BadInputError) as caught:
+        open_model(save(tf.TensorSpec((None, 1000), name="x")), batch=1_000_000)
+    assert caught.value.message == "one feed of the model takes 4.0 GB, and 1.0 GB of memory is free"
+    assert caught.value.hint == "make --batch or --input-shape smaller"
+
+
+def test_a_layer_whose_name_tensorflow_does_not_take_is_named():
+    from edgeopt.source.normalise import _hint
+
+    assert _hint("Exception: 'ö_1' is not a valid root scope name.").startswith("rename the layer 'ö_1': ")
+    assert _hint("something else") == "another --input-shape or --batch may fit"
+
+
+def test_complex_outputs_agree_in_both_parts():
+    from edgeopt.source.agreement import check_agreement
+
+    right, wrong = np.complex64([[1 + 1j]]), np.complex64([[1 - 1j]])
+    assert check_agreement(lambda _: {"y": right}, lambda _: {"y": right}, {}, half=False) == []
+    with pytest.raises(BadInputError, match="answers differently"):
+        check_agreement(lambda _: {"y": wrong}, lambda _: {"y": right}, {}, half=False)
