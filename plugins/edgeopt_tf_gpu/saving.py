@@ -11,8 +11,10 @@ if TYPE_CHECKING:
 
     from edgeopt.api import TensorSpec
 
-PARTS = ("saved_model.pb", "fingerprint.pb", "variables", "assets")
+PARTS = ("saved_model.pb", "variables", "assets")
 """What belongs to a SavedModel; the folder that it comes from may hold more."""
+FINGERPRINT = "fingerprint.pb"
+"""Holds a random number, so that no two exports would give the same bytes. TensorFlow reads a model without it."""
 
 
 def copy_saved_model(source: Path, folder: Path) -> None:
@@ -65,3 +67,4 @@ def save_function(
         jit_compile=True if xla else None,
     )
     tf.saved_model.save(module, str(folder), signatures=function.get_concrete_function())
+    (folder / FINGERPRINT).unlink(missing_ok=True)

@@ -116,7 +116,6 @@ def test_artifact_holds_each_weight_once(artifacts, benches):
     assert {file.relative_to(folder).as_posix() for file in artifact.files} == {
         "settings.json",
         "model/saved_model.pb",
-        "model/fingerprint.pb",
         "model/variables/variables.index",
         "model/variables/variables.data-00000-of-00001",
     }

@@ -1,0 +1,115 @@
+"""A bare environment: a Python that finds the standard library, NumPy, and what a runner requires; nothing else.
+
+Nothing is installed. A folder of links shows exactly the distributions that are in the closure of the requirements,
+and the harness is started so that only this folder and the standard library can be imported from.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+START = """
+import runpy, sys
+sys.path.append(sys.argv.pop(1))
+runpy.run_path(sys.argv.pop(1), run_name="__main__")
+"""
+"""Starts a script with one more folder to import from: `-I -S` leaves only the standard library."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Installed:
+    """One file of a distribution."""
+
+    parts: tuple[str, ...]
+    """Its path in the folder of packages."""
+    path: Path
+    wanted: bool
+
+
+def closure(requirements: Iterable[str]) -> dict[str, metadata.Distribution]:
+    """Return the installed distributions that the requirements need, with all that these need, by canonical name.
+
+    What is not installed is left out: whether that matters, the runner shows.
+    """
+    found: dict[str, metadata.Distribution] = {}
+    seen: set[str] = set()
+    waiting = [Requirement(text) for text in requirements]
+    while waiting:
+        requirement = waiting.pop()
+        text = str(requirement)
+        if text in seen:
+            continue
+        seen.add(text)
+        name = canonicalize_name(requirement.name)
+        try:
+            distribution = found.get(name) or metadata.distribution(requirement.name)
+        except metadata.PackageNotFoundError:
+            continue
+        found[name] = distribution
+        waiting += _needed(distribution, requirement.extras)
+    return found
+
+
+def make_bare(folder: Path, requirements: Iterable[str]) -> None:
+    """Fill a new folder with links to the distributions that `requirements` need, and to NumPy."""
+    folder.mkdir()
+    wanted = closure([*requirements, "numpy"])
+    _link(list(_files(wanted)), folder, 0)
+
+
+def command(python: str, folder: Path, script: Path) -> list[str]:
+    """Return how to start `script` so that it can import from `folder` and the standard library only."""
+    return [python, "-I", "-S", "-c", START, str(folder), str(script)]
+
+
+def _needed(distribution: metadata.Distribution, extras: Iterable[str]) -> list[Requirement]:
+    """Return what a distribution requires here, with the extras that were asked for."""
+    needed = []
+    for text in distribution.requires or ():
+        requirement = Requirement(text)
+        marker = requirement.marker
+        if marker is None or any(marker.evaluate({"extra": extra}) for extra in ("", *extras)):
+            needed.append(requirement)
+    return needed
+
+
+def _files(wanted: Iterable[str]) -> Iterable[_Installed]:
+    """Yield the files of all installed distributions: who shares a folder decides how deep the links must be."""
+    chosen, seen = set(wanted), set()
+    for distribution in metadata.distributions():
+        name = canonicalize_name(distribution.metadata["Name"] or "")
+        if name in seen:  # the first on the path is the one that is imported
+            continue
+        seen.add(name)
+        for file in distribution.files or ():
+            parts = PurePosixPath(file).parts
+            if parts and parts[0] != ".." and not file.is_absolute():
+                yield _Installed(parts, Path(str(distribution.locate_file(file))), name in chosen)
+
+
+def _link(files: Iterable[_Installed], folder: Path, depth: int) -> None:
+    """Link what is wanted: a whole folder where nobody else has files in it, else what is in it one by one."""
+    named: dict[str, list[_Installed]] = defaultdict(list)
+    for file in files:
+        named[file.parts[depth]].append(file)
+    for name, inside in named.items():
+        wanted = [file for file in inside if file.wanted]
+        deeper = [file for file in inside if len(file.parts) > depth + 1]
+        places = {file.path.parents[len(file.parts) - depth - 2] for file in deeper}
+        if wanted and not deeper:
+            (folder / name).symlink_to(wanted[0].path)
+        elif len(wanted) == len(inside) and len(places) == 1:
+            (folder / name).symlink_to(places.pop())
+        elif wanted:
+            (folder / name).mkdir()
+            _link(deeper, folder / name, depth + 1)

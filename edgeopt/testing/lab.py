@@ -1,0 +1,249 @@
+"""What one backend did with the models of the kit: every export and every loaded artifact, each made at most once."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import site
+import sys
+import tempfile
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgeopt.artifact import check_files
+from edgeopt.devices.base import thread_environment
+from edgeopt.devices.channel import Channel
+from edgeopt.devices.local import LocalDevice
+from edgeopt.errors import EdgeoptError, PluginError, UsageError
+from edgeopt.measure import harness
+from edgeopt.options import describe, fill
+from edgeopt.pipeline.exporting import Workers
+from edgeopt.pipeline.plan import Plan
+from edgeopt.pipeline.request import ExportSettings, Silence
+from edgeopt.pipeline.workspace import Workspace
+from edgeopt.requirements import names, unmet
+from edgeopt.targets import Target
+from edgeopt.testing import bare
+from edgeopt.testing.rig import Rig
+from edgeopt.testing.stock import AGAIN, Stocked, stocked
+from edgeopt.testing.watching import Snapshot
+from edgeopt.watch import OUTSIDE, SHARED
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from edgeopt.contract import Array, Backend
+    from edgeopt.pipeline.exporting import Exported
+    from edgeopt.registry import RegisteredBackend
+
+PLAIN, ODD = "plain", "Ort mit Ä, ß und 木"
+"""The two folders that are exported into: one path as programmers have it, one as users have it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """How one export ended: `exported` or `error` is there, never both."""
+
+    exported: Exported | None
+    error: EdgeoptError | None
+    log: Path
+    written_outside: tuple[str, ...] = ()
+
+    @property
+    def is_mislisted(self) -> bool:
+        """Whether the backend did export, but did not list the files that it wrote."""
+        trace = self.error.__traceback__ if self.error else None
+        while trace is not None:
+            if trace.tb_frame.f_code is check_files.__code__:
+                return True
+            trace = trace.tb_next
+        return False
+
+    @property
+    def has_strayed(self) -> bool:
+        """Whether the backend did export, but the host saw it write outside its folder."""
+        return isinstance(self.error, PluginError) and self.error.message.startswith(OUTSIDE)
+
+
+@dataclass(slots=True)
+class Lab:
+    """The workplace of one backend.
+
+    Args:
+        registered: The backend, and its plugin.
+        options: Values for its options, as in a target file.
+        timeout_s: How long one export, or one answer of its runner, may take.
+    """
+
+    registered: RegisteredBackend
+    options: Mapping[str, Any]
+    timeout_s: float
+    root: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="edgeopt-check-")))
+    _attempts: dict[tuple[str, str], Attempt] = field(default_factory=dict)
+    _answers: dict[str, dict[str, Array] | EdgeoptError] = field(default_factory=dict)
+    _rigs: int = 0
+    _live: tuple[str, Rig] | None = None
+    """The artifact that was asked last: loading one may take seconds."""
+
+    @property
+    def backend(self) -> type[Backend]:
+        """The backend's class."""
+        return self.registered.backend
+
+    def why_not(self) -> str | None:
+        """Return why nothing can be exported or run here, or None."""
+        reason = self.registered.why_not()
+        if reason is not None:
+            return reason
+        own = self.registered.environment
+        versions = own.versions() if own else LocalDevice().versions(names(self.backend.requires))
+        missing = unmet(self.backend.requires, versions)
+        return f"its runner requires {', '.join(missing)}, which is not installed here" if missing else None
+
+    def export(self, model: str, place: str = PLAIN) -> Attempt:
+        """Export a model of the kit in a worker process of its own; asked again, the same attempt is given.
+
+        `ODD` is for the demo only: everything is made anew there, the normalised model too, as by another run.
+        """
+        if (model, place) not in self._attempts:
+            self._attempts[model, place] = self._export(stocked(model), model, place)
+        return self._attempts[model, place]
+
+    def open(self, model: str, *, place: str = PLAIN, threads: int = 1, alone: bool = False) -> Rig:
+        """Load an artifact in a new process; the runner is copied to a folder where nothing else is.
+
+        Args:
+            model: The model of the kit; its export must have succeeded.
+            place: Which of its exports.
+            threads: How many threads the runner may use.
+            alone: Whether in a bare environment.
+
+        Raises:
+            RunnerError: It does not load.
+        """
+        exported = self.export(model, place).exported
+        if exported is None:
+            raise UsageError(f"{model} was not exported")
+        self._rigs += 1
+        ground = self.root / place / f"device-{self._rigs}"
+        (ground / "runner").mkdir(parents=True)
+        runner = Path(shutil.copy(self.backend.runner, ground / "runner"))
+        shutil.copytree(exported.folder, ground / "artifact")
+        log = ground / "log"
+        channel = self._bare_channel(log, threads) if alone else self._channel(log, threads)
+        rig = Rig(channel, ground / "outputs", self.timeout_s)
+        try:
+            rig.load(runner, ground / "artifact" / exported.main.relative_to(exported.folder), threads)
+        except BaseException:
+            channel.close()
+            raise
+        return rig
+
+    def rig(self, model: str) -> Rig:
+        """Return a loaded artifact that checks share, one model at a time; its export must have succeeded.
+
+        Raises:
+            RunnerError: It does not load.
+        """
+        if self._live is None or self._live[0] != model or self._live[1].channel.closed:
+            self._end_rig()
+            self._live = (model, self.open(model))
+        return self._live[1]
+
+    def answers(self, model: str) -> dict[str, Array]:
+        """Return what an artifact answers to all evaluation feeds; its export must have succeeded.
+
+        Raises:
+            RunnerError: It does not.
+        """
+        if model not in self._answers:
+            try:
+                self._answers[model] = self.rig(model).answers(stocked(model).evaluation)
+            except EdgeoptError as error:
+                self._answers[model] = error
+        found = self._answers[model]
+        if isinstance(found, EdgeoptError):
+            raise found
+        return found
+
+    def close(self) -> None:
+        """End what runs, and remove everything that was written."""
+        self._end_rig()
+        shutil.rmtree(self.root, ignore_errors=True)
+
+    def _end_rig(self) -> None:
+        if self._live is not None:
+            self._live[1].channel.close()
+            self._live = None
+
+    def _export(self, model: Stocked, name: str, place: str) -> Attempt:
+        workspace = Workspace.create(self.root / place, name)
+        (workspace.scratch / "source").symlink_to((model if place == PLAIN else stocked(AGAIN)).source)
+        settings = ExportSettings(timeout_s=self.timeout_s, jobs=1)
+        elsewhere = self.root / place / f"elsewhere-{name}"
+        plan = Plan(Target(name, "", self.backend.name), self.registered, self._options())
+        before: Snapshot | None = None
+        with _watched_process(elsewhere), closing(Workers(model.reference, workspace, settings, Silence())) as workers:
+            if place == PLAIN:
+                before = Snapshot.take(self._watched(model, workspace, elsewhere))
+            ((_, outcome),) = workers.export([plan], model.calibration, lambda _: None)
+        allowed = [workspace.scratch / "exports" / name, *(workspace.scratch / part for part in SHARED)]
+        changes = before.changes(exempt=allowed) if before else ()
+        log = workspace.log(name)
+        if isinstance(outcome, EdgeoptError):
+            return Attempt(None, outcome, log, changes)
+        return Attempt(outcome, None, log, changes)
+
+    def _options(self) -> dict[str, Any]:
+        filled = fill(self.backend.Options, self.options, origin="options")
+        return {option.name: getattr(filled, option.name) for option in describe(self.backend.Options)}
+
+    def _watched(self, model: Stocked, workspace: Workspace, elsewhere: Path) -> list[Path]:
+        """Return the places in which an export must change nothing."""
+        top = sys.modules[self.backend.__module__.partition(".")[0]]
+        plugin = [Path(place) for place in getattr(top, "__path__", [top.__file__])]
+        return [Path(model.reference.path), model.source, model.calibration, workspace.scratch, elsewhere, *plugin]
+
+    def _channel(self, log: Path, threads: int) -> Channel:
+        environment = self.registered.environment
+        return LocalDevice().open(Path(harness.__file__), log=log, threads=threads, environment=environment)
+
+    def _bare_channel(self, log: Path, threads: int) -> Channel:
+        own, script = self.registered.environment, Path(harness.__file__)
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+        # An environment of its own holds what it requires and no more; isolated, it does not see edgeopt either.
+        if own:
+            argv = [str(own.python), "-I", str(script)]
+        else:
+            bare.make_bare(log.with_name("packages"), self.backend.requires)
+            argv = bare.command(sys.executable, log.with_name("packages"), script)
+        return Channel(argv, log=log, env={**kept, **thread_environment(threads)})
+
+
+@contextmanager
+def _watched_process(folder: Path) -> Iterator[None]:
+    """Let the children that are started now have a home and a current folder in `folder`.
+
+    They import from where this process does: a plugin that is being written need not be installed.
+    """
+    (folder / "home").mkdir(parents=True)
+    (folder / "current").mkdir()
+    before, here = dict(os.environ), Path.cwd()
+    path = os.pathsep.join(str(Path(entry).absolute()) for entry in sys.path if entry)
+    os.environ.update(
+        HOME=str(folder / "home"),
+        PYTHONPATH=path,
+        PYTHONUSERBASE=site.getuserbase(),
+        PYTHONDONTWRITEBYTECODE="1",
+    )
+    for name in [name for name in os.environ if name.startswith("XDG_")]:
+        del os.environ[name]
+    os.chdir(folder / "current")
+    try:
+        yield
+    finally:
+        os.chdir(here)
+        os.environ.clear()
+        os.environ.update(before)

@@ -1,0 +1,152 @@
+"""The checks of installed backends, run by pytest in a child process, told one by one.
+
+`run_suite` is the host's side; run as a program, this module is the child. It answers one message, `check`, with
+nothing, and sends one event for every finished check before that. What pytest prints goes to the log.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from edgeopt.devices.channel import Channel
+from edgeopt.errors import PluginError
+from edgeopt.measure.harness import Wire
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    import pytest
+
+Outcome: TypeAlias = Literal["ok", "failed", "skipped"]
+OUTCOMES: dict[str, Outcome] = {"passed": "ok", "failed": "failed", "skipped": "skipped"}
+SEE = "see "
+LOG, TEMPORARY = "pytest.log", "tmp"
+TEST_FILE = """
+from edgeopt.registry import find_backends
+from edgeopt.testing import check_backend
+
+backend = find_backends().get({name!r}).backend
+TestBackend = check_backend(backend, **{how!r})
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """How one check of one backend ended."""
+
+    backend: str
+    check: str
+    """What was checked, in words."""
+    outcome: Outcome
+    reason: str
+    """Why it failed or was skipped; empty where it did not."""
+    see: str
+    """Where the guide explains it; empty unless it failed."""
+    seconds: float
+
+
+def run_suite(
+    backends: Sequence[str], how: Mapping[str, Any], folder: Path, tell: Callable[[Finding], None]
+) -> list[Finding]:
+    """Check installed backends in a child process and return what was found, in the order of the checks.
+
+    Args:
+        backends: Their names.
+        how: Further arguments of `check_backend`.
+        folder: An empty folder; what pytest says stays in it as `LOG`, and everything else is removed at the end.
+        tell: Is given each finding as soon as it is known.
+
+    Raises:
+        PluginError: The checks could not be run to the end.
+    """
+    found: list[Finding] = []
+
+    def take(event: dict[str, Any]) -> None:
+        del event["event"]
+        found.append(Finding(**event))
+        tell(found[-1])
+
+    # Only what the user has installed is checked: nothing of pytest's own settings and plugins comes in between.
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    ours = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONSAFEPATH": "1", "TMPDIR": str(folder / TEMPORARY)}
+    log = folder / LOG
+    (folder / TEMPORARY).mkdir()
+    try:
+        with Channel([sys.executable, "-m", __name__], log=log, env={**kept, **ours}) as channel:
+            answer = channel.ask({"op": "check", "backends": list(backends), "how": dict(how)}, None, take)
+    finally:
+        shutil.rmtree(folder / TEMPORARY, ignore_errors=True)
+    if answer["error"]:
+        raise PluginError(f"the checks could not be run: {answer['error']}", log=str(log))
+    return found
+
+
+@dataclass(slots=True)
+class Reporter:
+    """A plugin of pytest that tells how each check ended."""
+
+    tell: Callable[[dict[str, Any]], None]
+    backend: str
+    _seconds: dict[str, float] = field(default_factory=dict)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Tell what one phase of one check came to: its call, or a preparation that failed."""
+        seconds = self._seconds[report.nodeid] = self._seconds.get(report.nodeid, 0.0) + report.duration
+        if report.when == "call" or report.outcome != "passed":
+            reason, see = _reason(report)
+            self.tell(
+                {
+                    "event": "checked",
+                    "backend": self.backend,
+                    "check": report.nodeid.rpartition("::test_")[2].replace("_", " "),
+                    "outcome": OUTCOMES[report.outcome],
+                    "reason": reason,
+                    "see": see,
+                    "seconds": round(seconds, 2),
+                }
+            )
+
+
+def _reason(report: pytest.TestReport) -> tuple[str, str]:
+    """Return why a check failed or was skipped, and where the guide explains it."""
+    if isinstance(report.longrepr, tuple):
+        return report.longrepr[2].removeprefix("Skipped: "), ""
+    text = report.longreprtext.strip()
+    reason, _, see = text.rpartition(f"\n{SEE}")
+    return (reason, see) if reason else (text, "")
+
+
+def _check(name: str, how: Mapping[str, Any], wire: Wire) -> int:
+    """Run the checks of one backend and return pytest's exit code."""
+    import pytest
+
+    with tempfile.TemporaryDirectory(prefix="edgeopt-suite-") as folder:
+        file = Path(folder, "test_backend.py")
+        file.write_text(TEST_FILE.format(name=name, how=dict(how)), "utf-8")
+        settings = Path(folder, "pytest.ini")
+        settings.write_text("[pytest]\n", "utf-8")
+        arguments = ["-v", "-p", "no:cacheprovider", "--rootdir", folder, "-c", str(settings), str(file)]
+        return int(pytest.main(arguments, plugins=[Reporter(wire.send, name)]))
+
+
+def main() -> None:
+    """Answer one message and end."""
+    wire = Wire()
+    message = wire.receive()
+    failures = []
+    for name in message["backends"]:
+        sys.modules.pop("test_backend", None)  # every file is called so
+        code = _check(name, message["how"], wire)
+        if code not in {0, 1}:
+            failures.append(f"pytest ended with exit code {code} for {name}")
+    wire.send({"error": "; ".join(failures)})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,15 @@
+"""The built-in backends pass the conformance test that a stranger's must pass."""
+
+import pytest
+
+from edgeopt.testing import check_backend
+from edgeopt_saved_model.backend import SavedWithoutOptimizer
+from edgeopt_tf_gpu.backend import TfGpu
+from edgeopt_tflite.backend import Tflite
+
+pytestmark = pytest.mark.slow
+
+TestSavedWithoutOptimizer = check_backend(SavedWithoutOptimizer, min_agreement=1.0)
+TestTfGpu = check_backend(TfGpu, min_agreement=1.0, options={"allow_cpu": True})
+TestTflite = check_backend(Tflite, min_agreement=0.99)
+TestTfliteInt8 = check_backend(Tflite, min_agreement=0.95, options={"quantization": "int8"})
