@@ -22,7 +22,7 @@ from edgeopt import hookspec, requirements
 from edgeopt.contract import CONTRACT_VERSION, OLDEST_CONTRACT, Backend
 from edgeopt.errors import PluginError, UsageError, did_you_mean
 from edgeopt.options import check_options_class
-from edgeopt.probe import call_stranger, why_deadly
+from edgeopt.probe import MOST_BACKENDS, call_stranger, why_deadly
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -202,7 +202,9 @@ def _target_files(module: Any) -> tuple[Path, ...]:
 
 def _checked(group: Iterable[Any]) -> Iterator[type[Backend]]:
     """Yield the classes in `group`, or say what is missing in the first bad one."""
-    for item in group:
+    for number, item in enumerate(group):
+        if number == MOST_BACKENDS:
+            raise PluginError(f"edgeopt_backends() gave more than {MOST_BACKENDS:,} backends")
         if not (isinstance(item, type) and issubclass(item, Backend)):
             raise PluginError(f"edgeopt_backends() returned {item!r}, which is no subclass of Backend")
         if inspect.isabstract(item):
@@ -212,8 +214,8 @@ def _checked(group: Iterable[Any]) -> Iterator[type[Backend]]:
             if not hasattr(item, member):
                 raise PluginError(f"{item.__name__} has no {member}")
         _check_texts(item)
-        if not Path(item.runner).is_file():
-            raise PluginError(f"{item.__name__}.runner is {item.runner}, and there is no such file")
+        if not isinstance(item.runner, (str, os.PathLike)) or not Path(item.runner).is_file():
+            raise PluginError(f"{item.__name__}.runner is {item.runner!s}, and there is no such file")
         check_options_class(item.Options)
         for member in ("requires", "environment"):
             _check_requirements(item, member)

@@ -28,12 +28,16 @@ T = TypeVar("T")
 LIMIT_S = 20.0
 """A module that takes longer to import hangs."""
 SURVIVED = "survived"
+MOST_BACKENDS = 1000
+"""A plugin that gives more goes on for ever."""
 TRY = f"""
-import importlib, os, sys
+import importlib, itertools, os, sys
 said = os.dup(1)
 os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 try:
-    importlib.import_module(sys.argv[1])
+    module = importlib.import_module(sys.argv[1])
+    for backend in itertools.islice(getattr(module, "edgeopt_backends", list)(), {MOST_BACKENDS}):
+        pass
 except BaseException:
     pass
 os.write(said, b"{SURVIVED}")
@@ -47,7 +51,7 @@ def call_stranger(action: Callable[[], T]) -> T:
     Raises:
         PluginError: What it raised, `SystemExit` included, in words.
     """
-    with _silence(), _noting_interrupts() as pressed:
+    with _kept(), _noting_interrupts() as pressed:
         try:
             return action()
         except EdgeoptError:
@@ -59,26 +63,50 @@ def call_stranger(action: Callable[[], T]) -> T:
 
 
 @contextlib.contextmanager
+def _kept() -> Iterator[None]:
+    """Put back what a module may change for the whole process: the current folder, the environment, the terminal."""
+    folder, variables = os.open(".", os.O_RDONLY), dict(os.environ)
+    try:
+        with _silence():
+            yield
+    finally:
+        os.fchdir(folder)
+        os.close(folder)
+        if os.environ != variables:
+            os.environ.clear()
+            os.environ.update(variables)
+
+
+@contextlib.contextmanager
 def _silence() -> Iterator[None]:
-    """Throw away what is printed, by Python or by a C library: standard output may hold nothing but a document."""
+    """Throw away what is printed, by Python or by a C library, and let nothing be read.
+
+    Standard output may hold nothing but a document, and nobody knows what a plugin asks for.
+    """
     before = sys.stdout
     with contextlib.suppress(OSError, ValueError):
         before.flush()
-    try:
-        kept = os.dup(1)
-    except OSError:  # there is no standard output to keep clean
-        yield
-        return
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 1)
+    kept = {number: copy for number in (0, 1) if (copy := _copy_of(number)) is not None}
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for number in kept:
+        os.dup2(nowhere, number)
     os.close(nowhere)
     sys.stdout = StringIO()
     try:
         yield
     finally:
-        os.dup2(kept, 1)
-        os.close(kept)
+        for number, copy in kept.items():
+            os.dup2(copy, number)
+            os.close(copy)
         sys.stdout = before if not before.closed else os.fdopen(1, "w", closefd=False)
+
+
+def _copy_of(number: int) -> int | None:
+    """Return another number for an open file, None where it is closed."""
+    try:
+        return os.dup(number)
+    except OSError:
+        return None
 
 
 @contextlib.contextmanager
