@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from functools import cache
 from io import TextIOWrapper
@@ -36,8 +37,15 @@ def check_json(file: str | None) -> None:
     Raises:
         BadInputError: It does not.
     """
-    if file not in (None, "-") and not Path(file).parent.is_dir():
-        raise BadInputError(f"--json {file}: there is no folder {Path(file).parent}", hint="make it first")
+    if file is None or file == "-":
+        return
+    path = Path(file)
+    if not path.parent.is_dir():
+        raise BadInputError(f"--json {file}: there is no folder {path.parent}", hint="make it first")
+    if path.is_dir():
+        raise BadInputError(f"--json {file}: it is a folder", hint="name a file in it, or - for standard output")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise BadInputError(f"--json {file}: it cannot be written to", hint="name another file")
 
 
 def deliver(document: str, file: str | None, *views: Any, beside: bool = False) -> None:
@@ -75,7 +83,7 @@ def _write(document: str, file: str | None) -> None:
         try:
             Path(file).write_text(document + "\n", "utf-8")
         except OSError as error:
-            raise BadInputError(f"--json {file}: {error.strerror}") from error
+            raise BadInputError(f"--json {file}: {error.strerror}", hint="name another file") from error
 
 
 def _console(*, stderr: bool) -> Console:

@@ -39,10 +39,11 @@ def guarded(action: Callable[[], Any], *, debug: bool) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # so that the interpreter's last flush does not fail again
         return SIGPIPE_CODE
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT) or error.filename is not None:
+        refusal = _as_bad_input(error)
+        if refusal is None:
             _trace(debug)
             return _show_bug(error, debug=debug)
-        result = show_error(BadInputError(f"the output cannot be written: {error.strerror}", hint="free some space"))
+        result = show_error(refusal)
     except Exception as error:  # noqa: BLE001 - a bug, whatever it is
         _trace(debug)
         return _show_bug(error, debug=debug)
@@ -115,6 +116,17 @@ def _show(message: str, *, hint: str = "", log: str = "") -> None:
             if number == 0:
                 line.stylize(style, 0, len(word) + 1)
             console.print(line, soft_wrap=True)
+
+
+def _as_bad_input(error: OSError) -> BadInputError | None:
+    """Return what is wrong with the place that edgeopt works in, None where that is not what went wrong."""
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return BadInputError("the current folder no longer exists", hint="change into another one")
+    if error.errno in (errno.ENOSPC, errno.EDQUOT) and error.filename is None:
+        return BadInputError(f"the output cannot be written: {error.strerror}", hint="free some space")
+    return None
 
 
 def _trace(debug: bool) -> None:

@@ -176,3 +176,18 @@ def test_a_very_quick_ctrl_c_is_one_line(edgeopt, delay_s):
     assert process.returncode in (130, 0, -2)  # -2: before the first line of edgeopt ran
     if process.returncode == 130:
         assert (out, err) == ("", "error: interrupted\n")
+
+
+def test_a_current_folder_that_is_gone_is_no_bug(edgeopt):
+    import os
+    import subprocess
+    import sys
+
+    (edgeopt.folder / "gone").mkdir()
+    script = "import os; os.rmdir(os.getcwd()); from edgeopt.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", script, "targets"],
+        cwd=edgeopt.folder / "gone", env=dict(os.environ), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (8, "")
+    assert done.stderr == "error: the current folder no longer exists\nhint: change into another one\n"

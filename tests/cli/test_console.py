@@ -4,8 +4,11 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from edgeopt.cli import console
 from edgeopt.cli.lists import Paragraph
+from edgeopt.errors import BadInputError
 
 
 def test_json_on_standard_output_stands_alone(capsys):
@@ -42,3 +45,31 @@ def test_paragraph_keeps_long_words_whole(capsys):
     console.results.cache_clear()
     console.deliver("", None, Paragraph("see " + "x" * 200))
     assert capsys.readouterr().out == "see\n" + "x" * 200 + "\n"
+
+
+def test_a_document_that_cannot_be_written_does_not_cost_the_table(capsys, tmp_path):
+    console.results.cache_clear()
+    with pytest.raises(BadInputError, match="Is a directory"):
+        console.deliver("{}", str(tmp_path), "the table")
+    assert capsys.readouterr().out == "the table\n"
+
+
+def test_a_table_that_cannot_be_drawn_does_not_cost_the_document(tmp_path):
+    class Broken:
+        def __rich__(self):
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        console.deliver("{}", str(tmp_path / "run.json"), Broken())
+    assert (tmp_path / "run.json").read_text() == "{}\n"
+
+
+@pytest.mark.parametrize(
+    ("file", "message"), [("no/run.json", "there is no folder"), (".", "it is a folder"), ("", "it is a folder")]
+)
+def test_where_json_cannot_go_is_found_before_the_work(tmp_path, monkeypatch, file, message):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(BadInputError, match=message):
+        console.check_json(file)
+    console.check_json("run.json")
+    console.check_json("-")
