@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
-from edgeopt.errors import BadInputError, ExportError
+from edgeopt.errors import BadInputError, ExportError, readable
 from edgeopt.report.document import to_json
 
 if TYPE_CHECKING:
@@ -67,6 +67,16 @@ def check_files(folder: Path, main: Path, files: Iterable[Path]) -> list[HashedF
             raise ExportError(f"the backend lists {file.relative_to(root)}, which it did not write")
     if folders := _named(root, (path for path in listed if path.is_dir())):
         raise ExportError(f"the backend lists folders among its files: {folders}")
+    if not listed:
+        raise ExportError("the backend wrote no files")
+    _check_present(root, listed)
+    return [
+        HashedFile(file.relative_to(root).as_posix(), file.stat().st_size, hash_file(file)) for file in sorted(listed)
+    ]
+
+
+def _check_present(root: Path, listed: set[Path]) -> None:
+    """Refuse what lies in the folder of an artifact and cannot be shipped, or was not listed."""
     present = _present(root)
     if links := _named(root, (path for path, mode in present.items() if stat.S_ISLNK(mode))):
         raise ExportError(f"the backend wrote links, which cannot be shipped: {links}")
@@ -74,13 +84,10 @@ def check_files(folder: Path, main: Path, files: Iterable[Path]) -> list[HashedF
         raise ExportError(f"the backend wrote pipes, sockets or devices, which cannot be shipped: {special}")
     if extra := _named(root, present.keys() - listed):
         raise ExportError(f"the backend wrote files that it does not list: {extra}")
-    if not listed:
-        raise ExportError("the backend wrote no files")
+    if odd := _named(root, (path for path in listed if readable(path) != str(path))):
+        raise ExportError(f"the backend wrote a file whose name is no UTF-8: {odd}")
     if root / MANIFEST in listed:
         raise ExportError(f"the backend wrote {MANIFEST}, which is what edgeopt itself calls its manifest")
-    return [
-        HashedFile(file.relative_to(root).as_posix(), file.stat().st_size, hash_file(file)) for file in sorted(listed)
-    ]
 
 
 def _present(root: Path) -> dict[Path, int]:

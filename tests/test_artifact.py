@@ -60,6 +60,11 @@ def break_listed_pipe(folder, files):
     files.append(folder / "pipe")
 
 
+def break_name(folder, files):
+    files.append(folder / "bad \udcff")
+    files[-1].touch()
+
+
 def break_manifest(folder, files):
     (folder / MANIFEST).write_text("{}")
     files.append(folder / MANIFEST)
@@ -70,6 +75,7 @@ def break_manifest(folder, files):
     [
         (break_pipe, "wrote pipes, sockets or devices, which cannot be shipped: pipe"),
         (break_listed_pipe, "wrote pipes, sockets or devices, which cannot be shipped: pipe"),
+        (break_name, r"wrote a file whose name is no UTF-8: bad \\udcff"),
         (break_manifest, "wrote edgeopt.json, which is what edgeopt itself calls its manifest"),
         (break_missing, "lists model.bin, which it did not write"),
         (break_extra, "wrote files that it does not list: notes.txt"),
