@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeopt import artifact
-from edgeopt.errors import DegenerateError, EdgeoptError, PluginError, StoppedError, in_words
+from edgeopt.errors import DegenerateError, EdgeoptError, PluginError, StoppedError, full_disk, in_words
 from edgeopt.measure import fidelity, size
 from edgeopt.measure.facts import summarise_health
 from edgeopt.measure.session import MAX_LAUNCHES, MIN_LAUNCHES
@@ -101,12 +101,23 @@ class Job:
         Raises:
             BadInputError: It cannot be written; the disk may be full.
         """
-        temporary = self.workspace.scratch / RUN
+        text = run.to_json() + "\n"
         try:
-            temporary.write_text(run.to_json() + "\n", "utf-8")
-            temporary.replace(self.workspace.folder / RUN)
+            try:
+                self._write(text)
+            except OSError as error:
+                if full_disk(error) is None:
+                    raise
+                self.workspace.make_room()  # nobody needs the feeds and the outputs any more
+                self._write(text)
         except OSError as error:
             raise cannot_write(self.workspace.folder, error) from error
+
+    def _write(self, text: str) -> None:
+        """Write `run.json` so that it is there whole or not at all."""
+        temporary = self.workspace.scratch / RUN
+        temporary.write_text(text, "utf-8")
+        temporary.replace(self.workspace.folder / RUN)
 
     def stop(self, reason: EdgeoptError | None = None) -> None:
         """Mark what is not done, the source included.

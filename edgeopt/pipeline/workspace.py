@@ -102,6 +102,12 @@ class Workspace:
         """Remove what was written for `target` so far."""
         shutil.rmtree(self.scratch / "exports" / target, ignore_errors=True)
 
+    def make_room(self) -> None:
+        """Remove what the run needed on its way: feeds, outputs, what was not published."""
+        for place in self.scratch.iterdir():
+            if place.is_dir():
+                shutil.rmtree(place, ignore_errors=True)
+
     def __enter__(self) -> Self:
         return self
 

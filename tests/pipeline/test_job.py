@@ -1,5 +1,7 @@
 """What ends a run early: what was found before it is kept, saved and returned."""
 
+import errno
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,6 +14,7 @@ from edgeopt.pipeline import export
 from edgeopt.pipeline.entries import Entry
 from edgeopt.pipeline.job import Job
 from edgeopt.pipeline.request import ExportSettings, Silence
+from edgeopt.pipeline.workspace import Workspace
 from edgeopt.report.schema import SOURCE_TARGET
 
 LAUNCH = Launch(0, 0.1, 0.1, True, ((1000, 1000),), 10, 5)
@@ -87,6 +90,28 @@ def test_an_interrupt_saves_what_is_known(carry_out, step):
 def make_job(device=None, **found):
     defaults = {"entries": {}, "source_measurement": None, "source_error": None, "health": {}}
     return Job(ExportSettings(), Silence(), None, device, SimpleNamespace(**{**defaults, **found}))
+
+
+@pytest.mark.parametrize("room", [True, False])
+def test_a_full_disk_is_given_room_for_the_run(tmp_path, monkeypatch, room):
+    with Workspace.create(tmp_path, "m") as workspace:
+        (workspace.scratch / "feeds").mkdir()
+        job = replace(make_job(), workspace=workspace)
+        write = Job._write
+
+        def full(self, text):
+            if not room or (workspace.scratch / "feeds").exists():
+                raise OSError(errno.ENOSPC, "No space left on device")
+            write(self, text)
+
+        monkeypatch.setattr(Job, "_write", full)
+        run = SimpleNamespace(to_json=lambda: "{}")
+        if room:
+            job.save(run)
+            assert (tmp_path / "m" / "run.json").read_text() == "{}\n"
+        else:
+            with pytest.raises(BadInputError, match="cannot be written to: No space left on device"):
+                job.save(run)
 
 
 def measured(name):
