@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 NOT_MEANT = "the log has the whole story"
 """The hint of an exception that a backend did not raise on purpose."""
+MOST_WARNINGS = 20
 
 
 class Worker:
@@ -126,7 +127,7 @@ def _artifact_as_json(artifact: Artifact) -> dict[str, Any]:
         "main": _path(artifact.main, "main"),
         "files": [_path(file, "files") for file in _listed(artifact.files, "files", "paths")],
         "metadata": _metadata(artifact.metadata),
-        "warnings": [_text(text, "warnings") for text in _listed(artifact.warnings, "warnings", "texts")],
+        "warnings": _warnings(artifact.warnings),
         "calibration_feeds": feeds,
     }
 
@@ -144,6 +145,13 @@ def _metadata(metadata: Any) -> dict[str, Any]:
                 continue
         raise _misfit(f"metadata[{key!r}]", value, "a finite number")
     return dict(metadata)
+
+
+def _warnings(warnings: Any) -> list[str]:
+    """Return the warnings, no more of them than a person reads."""
+    texts = [_text(text, "warnings") for text in _listed(warnings, "warnings", "texts")]
+    more = len(texts) - MOST_WARNINGS
+    return texts if more <= 0 else [*texts[:MOST_WARNINGS], f"and {more:,} warnings more"]
 
 
 def _listed(values: Any, member: str, what: str) -> list[Any]:

@@ -28,6 +28,11 @@ def test_a_sound_artifact_becomes_plain_json():
     }
 
 
+def test_a_flood_of_warnings_is_cut():
+    told = _artifact_as_json(Artifact(FILE, (FILE,), warnings=tuple(map(str, range(2000)))))["warnings"]
+    assert told == [*map(str, range(20)), "and 1,980 warnings more"]
+
+
 class Speechless:
     def __str__(self):
         raise ValueError("no words")

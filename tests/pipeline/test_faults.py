@@ -212,7 +212,7 @@ def test_each_misdeed_is_one_row_and_the_others_go_on(unruly):
     assert errors["refuses"] == ("export", "the model has a layer that I do not know")
     assert rows["refuses"]["error"]["hint"] == "use another layer"
     assert errors["quits"] == ("export", "SystemExit: 0")
-    assert errors["lies"] == ("export", "the backend returned str, not an Artifact")
+    assert errors["lies"] == ("plugin", "the backend returned str, not an Artifact")
     assert "outside its output folder" in errors["strays"][1]
     assert "SIGABRT" in errors["aborts"][1]
     assert "about to abort" in Path(rows["aborts"]["error"]["log"]).read_text()
