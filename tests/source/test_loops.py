@@ -21,6 +21,7 @@ def test_recurrent_layers_that_keras_exported_for_any_batch_convert(open_model, 
     assert sorted(item.name for item in source.saved_model().parent.iterdir()) == ["saved_model", "spec.json"]
 
 
+@pytest.mark.filterwarnings("ignore:.*___pyct_anno:DeprecationWarning")  # TensorFlow's autograph on Python 3.13
 def test_lists_that_are_not_about_the_batch_stay_as_they_are(open_model, tmp_path):
     """The repair would break this one: its list holds rows of three, whatever the batch."""
     import tensorflow as tf
