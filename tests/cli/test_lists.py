@@ -118,7 +118,7 @@ def test_json_that_cannot_be_written(cli, tmp_path):
     (tmp_path / "folder").mkdir()
     ended = cli("targets", "--json", "folder")
     assert ended.code == 8
-    assert ended.err == "error: --json folder: Is a directory\n"
+    assert ended.err == "error: --json folder: it is a folder\nhint: name a file in it, or - for standard output\n"
 
 
 def test_broken_target_file(cli, board):
@@ -126,11 +126,11 @@ def test_broken_target_file(cli, board):
     listed = cli("targets")
     assert listed.code == 0
     assert "a-board" in listed.out
-    assert f"cannot be used: the target file {board}" in " ".join(listed.out.split())
+    assert f"cannot be used: {board} cannot be read: it is no valid TOML" in " ".join(listed.out.split())
     assert "tflite-int8" in listed.out
     shown = cli("targets", "show", "a-board")
     assert (shown.code, shown.out) == (8, "")
-    assert shown.err.startswith(f"error: the target file {board} cannot be read")
+    assert shown.err.startswith(f"error: {board} cannot be read: it is no valid TOML")
 
 
 @pytest.mark.parametrize(
