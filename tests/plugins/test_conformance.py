@@ -3,6 +3,8 @@
 import pytest
 
 from edgeopt.testing import check_backend
+from edgeopt_onnxruntime.backend import OnnxRuntime
+from edgeopt_openvino.backend import OpenVino
 from edgeopt_saved_model.backend import SavedWithoutOptimizer
 from edgeopt_tf_gpu.backend import TfGpu
 from edgeopt_tflite.backend import Tflite
@@ -13,3 +15,7 @@ TestSavedWithoutOptimizer = check_backend(SavedWithoutOptimizer, min_agreement=1
 TestTfGpu = check_backend(TfGpu, min_agreement=1.0, options={"allow_cpu": True})
 TestTflite = check_backend(Tflite, min_agreement=0.99)
 TestTfliteInt8 = check_backend(Tflite, min_agreement=0.95, options={"quantization": "int8"})
+TestOnnxRuntime = check_backend(OnnxRuntime, min_agreement=0.99)
+TestOnnxRuntimeInt8 = check_backend(OnnxRuntime, min_agreement=0.95, options={"quantization": "int8"})
+TestOpenVino = check_backend(OpenVino, min_agreement=0.99)
+TestOpenVinoInt8 = check_backend(OpenVino, min_agreement=0.95, options={"quantization": "int8"})

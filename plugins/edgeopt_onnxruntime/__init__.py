@@ -1,0 +1,20 @@
+"""The backend that writes ONNX files for ONNX Runtime: float32, half precision, and integers of 8 bits."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from edgeopt.api import Backend, hookimpl
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+EDGEOPT_CONTRACT = 1
+
+
+@hookimpl
+def edgeopt_backends() -> Iterable[type[Backend]]:
+    """Return the one backend of this plugin."""
+    from edgeopt_onnxruntime.backend import OnnxRuntime
+
+    return (OnnxRuntime,)

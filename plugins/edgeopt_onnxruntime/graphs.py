@@ -1,0 +1,47 @@
+"""Walks over the nodes of an ONNX graph, those in the bodies of loops and branches included."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+WITH_BODIES = frozenset({"If", "Loop", "Scan"})
+
+
+def subgraphs(node: Any) -> list[Any]:
+    """Return the graphs inside a node, in the order of its attributes' names."""
+    found = [attribute for attribute in node.attribute if attribute.HasField("g")]
+    return [attribute.g for attribute in sorted(found, key=lambda attribute: attribute.name)]
+
+
+def graphs_of(graph: Any) -> Iterator[Any]:
+    """Yield a graph and all graphs inside it."""
+    yield graph
+    for node in graph.node:
+        for body in subgraphs(node):
+            yield from graphs_of(body)
+
+
+def nodes_of(graph: Any) -> Iterator[Any]:
+    """Yield the nodes of a graph and of all graphs inside it."""
+    for each in graphs_of(graph):
+        yield from each.node
+
+
+def has_loop(graph: Any) -> bool:
+    """Tell whether some nodes lie in the body of a loop or of a branch."""
+    return any(node.op_type in WITH_BODIES for node in graph.node)
+
+
+def has_attention(graph: Any) -> bool:
+    """Tell whether two computed tensors are multiplied as matrices."""
+    constants = {tensor.name for tensor in graph.initializer}
+    return any(node.op_type == "MatMul" and constants.isdisjoint(node.input) for node in graph.node)
+
+
+def replace(repeated: Any, values: list[Any]) -> None:
+    """Put `values` in the place of all that a repeated field holds."""
+    del repeated[:]
+    repeated.extend(values)

@@ -1,0 +1,103 @@
+"""Which operators of a quantized file compute in float, when ONNX Runtime has made of it what it will run."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgeopt_onnxruntime.graphs import graphs_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+BORDERS = frozenset(
+    {
+        "QuantizeLinear",
+        "DequantizeLinear",
+        "DynamicQuantizeLinear",
+        "MatMulIntegerToFloat",
+        "DynamicQuantizeMatMul",
+    }
+)
+"""They lead from float to integer or back, some of them while they multiply, so one float side is their nature."""
+MOST_KINDS = 6
+"""How many kinds of operators a remark names."""
+LOOPS = frozenset({"Loop", "Scan"})
+CONVOLUTIONS = frozenset({"Conv", "FusedConv", "ConvTranspose"})
+FLOAT, INTEGER = 1, 3
+"""Numbers of element types, as ONNX has them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Operators:
+    """The names of all operators that run, and the names of those that compute in float."""
+
+    names: tuple[str, ...]
+    floats: tuple[str, ...]
+
+    @property
+    def count(self) -> int:
+        """How many operators there are."""
+        return len(self.names)
+
+    @property
+    def remark(self) -> str | None:
+        """A sentence about the operators that a quantized file leaves in float, or None."""
+        if not self.floats:
+            return None
+        found = sorted(set(self.floats))
+        more = f" and {len(found) - MOST_KINDS} more" if len(found) > MOST_KINDS else ""
+        kinds = ", ".join(found[:MOST_KINDS]) + more
+        verb = "stays" if len(self.floats) == 1 else "stay"
+        return f"{len(self.floats)} of {self.count} operators {verb} float32 ({kinds})"
+
+    def remarks(self, quantization: str) -> tuple[str, ...]:
+        """Return what a quantized file leaves in float, as sentences for the user."""
+        said = []
+        if quantization.endswith("int8") and LOOPS.intersection(self.names):
+            said.append("the loop stays float32: only what lies outside of it is quantized")
+        if quantization == "dynamic-int8" and CONVOLUTIONS.intersection(self.names):
+            said.append("the convolutions stay float32: dynamic-int8 quantizes matrix multiplications and embeddings")
+        if quantization == "int8" and self.remark:
+            said.append(self.remark)
+        return tuple(said)
+
+
+def read_operators(file: Path) -> Operators:
+    """Count the operators of `file` as ONNX Runtime runs them, those in the bodies of loops included."""
+    found = [pair for graph in graphs_of(_optimised(file).graph) for pair in _operators(graph)]
+    floats = tuple(name for name, is_float in found if is_float and name not in BORDERS)
+    return Operators(tuple(name for name, _ in found), floats)
+
+
+def _optimised(file: Path) -> Any:
+    """Return the model after ONNX Runtime has put integer operators in the place of float ones between integers."""
+    import onnx
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    # The highest level would add layouts that only this processor has.
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    options.log_severity_level = 3
+    with tempfile.TemporaryDirectory() as folder:
+        written = Path(folder) / "optimised.onnx"
+        options.optimized_model_filepath = str(written)
+        ort.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+        return onnx.load(written)
+
+
+def _operators(graph: Any) -> Iterator[tuple[str, bool]]:
+    """Yield each operator's name, and whether it reads or writes a float tensor that is no constant."""
+    constants = {tensor.name for tensor in graph.initializer}
+    values = (*graph.input, *graph.output, *graph.value_info)
+    types = {value.name: value.type.tensor_type.elem_type for value in values}
+    for node in graph.node:
+        given = [name for name in node.input if name not in constants]
+        # ONNX Runtime keeps no type for what its own integer operators write, and for copies of it.
+        like_first = types.get(given[0], INTEGER) if given else INTEGER
+        guess = {"DequantizeLinear": FLOAT, "QuantizeLinear": INTEGER}.get(node.op_type, like_first)
+        for name in node.output:
+            types.setdefault(name, INTEGER if node.op_type.startswith("Q") else guess)
+        yield node.op_type, any(types.get(name) == FLOAT for name in (*given, *node.output))
