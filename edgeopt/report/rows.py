@@ -101,7 +101,10 @@ def _speedup(result: Result) -> Cell:
     if compared.verdict == "same":
         return Cell("same")
     text = quantities.ratio_within(compared.speedup, compared.speedup_ci95)
-    return Cell(text, _VERDICTS[compared.verdict or "same"], brief=text.partition(" ±")[0].replace(" to ", "-"))
+    brief = text.partition(" ±")[0]
+    if quantities.is_wide(compared.speedup, compared.speedup_ci95):
+        brief = f"~{quantities.ratio(compared.speedup)}"
+    return Cell(text, _VERDICTS[compared.verdict or "same"], brief=brief)
 
 
 def _fidelity(run: Run, result: Result) -> dict[str, str]:
