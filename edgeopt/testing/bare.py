@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
+from functools import cache
 from importlib import metadata
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -30,10 +31,10 @@ runpy.run_path(sys.argv.pop(1), run_name="__main__")
 class _Installed:
     """One file of a distribution."""
 
+    owner: str
     parts: tuple[str, ...]
     """Its path in the folder of packages."""
     path: Path
-    wanted: bool
 
 
 def closure(requirements: Iterable[str]) -> dict[str, metadata.Distribution]:
@@ -63,8 +64,7 @@ def closure(requirements: Iterable[str]) -> dict[str, metadata.Distribution]:
 def make_bare(folder: Path, requirements: Iterable[str]) -> None:
     """Fill a new folder with links to the distributions that `requirements` need, and to NumPy."""
     folder.mkdir()
-    wanted = closure([*requirements, "numpy"])
-    _link(list(_files(wanted)), folder, 0)
+    _link(_installed(), set(closure([*requirements, "numpy"])), folder, 0)
 
 
 def command(python: str, folder: Path, script: Path) -> list[str]:
@@ -83,33 +83,36 @@ def _needed(distribution: metadata.Distribution, extras: Iterable[str]) -> list[
     return needed
 
 
-def _files(wanted: Iterable[str]) -> Iterable[_Installed]:
-    """Yield the files of all installed distributions: who shares a folder decides how deep the links must be."""
-    chosen, seen = set(wanted), set()
+@cache
+def _installed() -> tuple[_Installed, ...]:
+    """Return the files of all installed distributions: who shares a folder decides how deep the links must be."""
+    found: list[_Installed] = []
+    seen = set()
     for distribution in metadata.distributions():
-        name = canonicalize_name(distribution.metadata["Name"] or "")
-        if name in seen:  # the first on the path is the one that is imported
+        owner = canonicalize_name(distribution.metadata["Name"] or "")
+        if owner in seen:  # the first on the path is the one that is imported
             continue
-        seen.add(name)
+        seen.add(owner)
         for file in distribution.files or ():
             parts = PurePosixPath(file).parts
             if parts and parts[0] != ".." and not file.is_absolute():
-                yield _Installed(parts, Path(str(distribution.locate_file(file))), name in chosen)
+                found.append(_Installed(owner, parts, Path(str(distribution.locate_file(file)))))
+    return tuple(found)
 
 
-def _link(files: Iterable[_Installed], folder: Path, depth: int) -> None:
-    """Link what is wanted: a whole folder where nobody else has files in it, else what is in it one by one."""
+def _link(files: Iterable[_Installed], wanted: set[str], folder: Path, depth: int) -> None:
+    """Link what the `wanted` own: a whole folder where nobody else has files in it, else what is in it one by one."""
     named: dict[str, list[_Installed]] = defaultdict(list)
     for file in files:
         named[file.parts[depth]].append(file)
     for name, inside in named.items():
-        wanted = [file for file in inside if file.wanted]
+        owned = [file for file in inside if file.owner in wanted]
         deeper = [file for file in inside if len(file.parts) > depth + 1]
-        places = {file.path.parents[len(file.parts) - depth - 2] for file in deeper}
-        if wanted and not deeper:
-            (folder / name).symlink_to(wanted[0].path)
-        elif len(wanted) == len(inside) and len(places) == 1:
+        places = {file.path.parents[len(file.parts) - depth - 2] for file in deeper} if owned else set()
+        if owned and not deeper:
+            (folder / name).symlink_to(owned[0].path)
+        elif len(owned) == len(inside) and len(places) == 1:
             (folder / name).symlink_to(places.pop())
-        elif wanted:
+        elif owned:
             (folder / name).mkdir()
-            _link(deeper, folder / name, depth + 1)
+            _link(deeper, wanted, folder / name, depth + 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
+from edgeopt.options import fill
 from edgeopt.testing.exports import ExportChecks
 from edgeopt.testing.listing import ListingChecks
 from edgeopt.testing.models import ModelChecks
@@ -39,7 +40,12 @@ def check_backend(
         varies: Files of the artifact that differ from export to export, relative to its folder; `*` is any text.
         options: Values for the backend's options; the defaults where left out.
         timeout_s: How long one export, or one answer of the runner, may take, in seconds.
+
+    Raises:
+        UsageError: The backend has no such option, or not with such a value.
     """
+    if options:
+        fill(backend.Options, options, origin="options")
     caller = sys._getframe(1).f_globals.get("__name__", __name__)  # noqa: SLF001 - as namedtuple does, for pytest's output
     members = {
         "__module__": caller,

@@ -17,6 +17,7 @@ from edgeopt.devices.base import thread_environment
 from edgeopt.devices.channel import Channel
 from edgeopt.devices.local import LocalDevice
 from edgeopt.errors import EdgeoptError, PluginError, UsageError
+from edgeopt.isolation import CACHE_VARIABLE, cache_folder
 from edgeopt.measure import harness
 from edgeopt.options import describe, fill
 from edgeopt.pipeline.exporting import Workers
@@ -232,6 +233,7 @@ def _watched_process(folder: Path) -> Iterator[None]:
     (folder / "current").mkdir()
     before, here = dict(os.environ), Path.cwd()
     path = os.pathsep.join(str(Path(entry).absolute()) for entry in sys.path if entry)
+    os.environ[CACHE_VARIABLE] = str(cache_folder())  # a backend's own environment stays where it is
     os.environ.update(
         HOME=str(folder / "home"),
         PYTHONPATH=path,

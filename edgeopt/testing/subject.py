@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pytest
 
 from edgeopt.discovery import Plugin
-from edgeopt.errors import EdgeoptError
 from edgeopt.registry import RegisteredBackend, find_backends
 from edgeopt.testing.guide import last_lines, refuse
 from edgeopt.testing.lab import PLAIN, Lab
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from edgeopt.contract import Array, Backend
+    from edgeopt.errors import EdgeoptError
     from edgeopt.pipeline.exporting import Exported
     from edgeopt.testing.guide import Section
     from edgeopt.testing.lab import Attempt
@@ -54,13 +54,8 @@ class Subject:
 
     def attempt(self, model: str, place: str = PLAIN) -> Attempt:
         """Return how the export of a model ended; skips the check where nothing can be exported here."""
-        try:
-            reason = self.lab.registered.plugin.problem or self.lab.why_not()
-            if reason is None:
-                return self.lab.export(model, place)
-        except EdgeoptError as error:
-            reason = error.message
-        return pytest.skip(reason)
+        reason = self.lab.registered.plugin.problem or self.lab.why_not()
+        return self.lab.export(model, place) if reason is None else pytest.skip(reason)
 
     def exported(self, model: str, place: str = PLAIN) -> Exported:
         """Return what was exported; skips the check where another one says why that failed."""

@@ -1,0 +1,20 @@
+"""The backend that writes OpenVINO's own files, for the CPUs of PCs and servers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from edgeopt.api import Backend, hookimpl
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+EDGEOPT_CONTRACT = 1
+
+
+@hookimpl
+def edgeopt_backends() -> Iterable[type[Backend]]:
+    """Return the one backend of this plugin."""
+    from edgeopt_openvino.backend import OpenVino
+
+    return (OpenVino,)

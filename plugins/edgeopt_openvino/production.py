@@ -1,0 +1,161 @@
+"""Which steps make the model that the options ask for, and what the user must know about it."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from edgeopt.api import ExportError
+from edgeopt_openvino.conversion import last_line, make_float_file
+from edgeopt_openvino.operators import Operators, is_quantized, read_operators
+from edgeopt_openvino.proof import UNFUSED, answers, lowest_sqnr_db, prove
+from edgeopt_openvino.quantization import quantize, recipes
+from edgeopt_openvino.saving import save
+from edgeopt_openvino.toolkit import openvino
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from edgeopt.api import SourceModel
+    from edgeopt_openvino.proof import Proof
+    from edgeopt_openvino.quantization import Recipe
+
+LOWEST_SQNR_DB = 6.0
+"""Below this the error is half of the signal: worth a warning."""
+WORTH_DB = 1.0
+"""So much truer a model must be, if it may be slower."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the model is made of."""
+
+    quantization: Literal["none", "float16", "int8"] = field(
+        default="none",
+        metadata={
+            "help": "none: float32; float16: weights of 16 bits, arithmetic in float32; int8: weights and activations "
+            "of 8 bits"
+        },
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """How the model was made in the end."""
+
+    quantization: str
+    operators: Operators
+    recipe: str = "none"
+    fused_kernels: bool = True
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A quantized model that runs."""
+
+    recipe: Recipe
+    file: Path
+    proof: Proof
+
+
+@dataclass(frozen=True, slots=True)
+class Production:
+    """The making of one model."""
+
+    source: SourceModel
+    feeds: Sequence[Mapping[str, Any]]
+    options: Options
+    file: Path
+    log: Callable[[str], None]
+
+    def run(self) -> Product:
+        """Write the model.
+
+        Raises:
+            ExportError: It cannot be made from this source.
+        """
+        wanted = self.options.quantization
+        float_file = make_float_file(self.source, self.feeds, self.log)
+        if wanted == "int8":
+            self.log("quantizing to int8")
+            return self._quantized(float_file)
+        if wanted == "float16":
+            return self._halved(float_file)
+        _copy(float_file, self.file)
+        return Product(wanted, read_operators(_read(float_file)))
+
+    def _halved(self, float_file: Path) -> Product:
+        """Keep the weights in half precision; OpenVINO reads them back as float32."""
+        model = _read(float_file)
+        operators = read_operators(model)
+        save(model, self.file, half=True)
+        sqnr_db = lowest_sqnr_db(answers(self.file, self.feeds), answers(float_file, self.feeds))
+        return Product("float16", operators, warnings=_doubt(sqnr_db))
+
+    def _quantized(self, float_file: Path) -> Product:
+        """Write the best of what the recipes give.
+
+        Raises:
+            ExportError: None gives a file that runs.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            best = choose(self._candidates(float_file, Path(folder)))
+            _copy(best.file, self.file)
+        model = _read(self.file)
+        operators = read_operators(model)
+        if not is_quantized(model):
+            return Product("none", operators, warnings=("nothing in this model can be int8: it stays float32",))
+        remarks = (operators.remark, None if best.proof.fused_kernels else UNFUSED)
+        warnings = (*filter(None, remarks), *_doubt(best.proof.sqnr_db))
+        return Product("int8", operators, best.recipe.name, best.proof.fused_kernels, warnings)
+
+    def _candidates(self, float_file: Path, folder: Path) -> list[Candidate]:
+        """Return what the recipes give, as far as it runs.
+
+        Raises:
+            ExportError: Nothing does.
+        """
+        reference = answers(float_file, self.feeds)
+        found: list[Candidate] = []
+        failures: list[str] = []
+        for recipe in recipes(float_file):
+            file = folder / f"{recipe.name}.xml"
+            try:
+                model = quantize(float_file, self.feeds, recipe)
+                found.append(Candidate(recipe, file, prove(model, file, self.feeds, reference)))
+            except Exception as error:  # noqa: BLE001 - NNCF and OpenVINO raise whatever they like
+                failures.append(last_line(error))
+        if not found:
+            message = f"NNCF cannot quantize this model: {'; '.join(failures)}"
+            raise ExportError(message, hint="try --set quantization=float16, or none")
+        return found
+
+
+def choose(candidates: Sequence[Candidate]) -> Candidate:
+    """Return the first, which is the fastest, unless a later one is so much truer that it is worth the time."""
+    best = candidates[0]
+    for candidate in candidates[1:]:
+        if candidate.proof.sqnr_db > best.proof.sqnr_db + WORTH_DB:
+            best = candidate
+    return best
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a model and its weights."""
+    for suffix in (".xml", ".bin"):
+        shutil.copyfile(source.with_suffix(suffix), target.with_suffix(suffix))
+
+
+def _read(file: Path) -> Any:
+    return openvino().Core().read_model(str(file))
+
+
+def _doubt(sqnr_db: float) -> tuple[str, ...]:
+    """Return what the user must know when the answers have little to do with those of the float model."""
+    if sqnr_db >= LOWEST_SQNR_DB:
+        return ()
+    return (f"the error is as large as the signal (SQNR {sqnr_db:.1f} dB against the float model)",)

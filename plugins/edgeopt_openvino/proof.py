@@ -1,0 +1,92 @@
+"""Tries a file before it is kept: does it run, and how far are its answers from those of the float model?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from edgeopt_openvino.saving import save
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    Answers = Sequence[Mapping[str, Any]]
+
+PROVED_FEEDS = 8
+DOUBTFUL_DB = 20.0
+"""Below this it is looked at whether the fused kernels are to blame."""
+GAIN_DB = 3.0
+UNFUSED = (
+    "OpenVINO's fused kernels answer wrongly with this model; the runner turns them off, and so must your program "
+    "(SNIPPETS_MODE=DISABLE)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """How near a file is to the float model, and how it must be run for that."""
+
+    sqnr_db: float
+    fused_kernels: bool = True
+
+
+def prove(model: Any, file: Path, feeds: Sequence[Mapping[str, Any]], reference: Answers) -> Proof:
+    """Save the model as `file` and run it; where its kernels answer wrongly, save it so that the runner uses others.
+
+    The fused kernel for several dense layers in int8 may read memory that was never written. It can be turned off.
+
+    Raises:
+        Exception: The file does not run.
+    """
+    save(model, file)
+    fused, reason = _try(file, feeds, reference)
+    if fused >= DOUBTFUL_DB:
+        return Proof(fused)
+    model.set_rt_info("DISABLE", ["edgeopt", "snippets"])
+    save(model, file)
+    unfused, _ = _try(file, feeds, reference)
+    if unfused > fused + GAIN_DB:  # minus infinity is not more than itself
+        return Proof(unfused, fused_kernels=False)
+    if reason is not None:
+        raise reason
+    del model.rt_info["edgeopt"]["snippets"]
+    save(model, file)
+    return Proof(fused)
+
+
+def answers(file: Path, feeds: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return what the file answers to the first feeds."""
+    from edgeopt_openvino import runner
+
+    model = runner.load(file, 1)
+    given = []
+    for feed in feeds[:PROVED_FEEDS]:
+        model.feed(feed)
+        model.invoke()
+        given.append(model.outputs())
+    return given
+
+
+def _try(file: Path, feeds: Sequence[Mapping[str, Any]], reference: Answers) -> tuple[float, Exception | None]:
+    """Return the signal-to-noise ratio, or minus infinity and why the file does not run."""
+    try:
+        return lowest_sqnr_db(answers(file, feeds), reference), None
+    except Exception as error:  # noqa: BLE001 - OpenVINO raises whatever it likes
+        return float("-inf"), error
+
+
+def lowest_sqnr_db(found: Answers, reference: Answers) -> float:
+    """Return the signal-to-noise ratio of the worst output over all feeds; what is no number counts as all noise."""
+    import numpy as np
+
+    lowest = float("inf")
+    for name in reference[0] if reference else ():
+        wanted = np.stack([answer[name] for answer in reference]).astype(np.float64)
+        noise = float(np.sum((np.stack([answer[name] for answer in found]) - wanted) ** 2))
+        signal = float(np.sum(wanted**2))
+        if not np.isfinite(noise):
+            return float("-inf")
+        if np.issubdtype(reference[0][name].dtype, np.floating) and noise and signal:
+            lowest = min(lowest, 10 * float(np.log10(signal / noise)))
+    return lowest
