@@ -29,7 +29,7 @@ class Recipe:
 
 
 CONVOLUTIONAL = (Recipe("symmetric", symmetric=True), Recipe("asymmetric"))
-"""The faster first: MobileNetV2 10 % at one fidelity. But keyword spotting has 22 dB, and asymmetric 30 at one speed."""
+"""The faster first: MobileNetV2 takes 2.59 ms and 2.91 ms, and is as true. Keyword spotting has 22 dB and 30 dB."""
 TRANSFORMER = (Recipe("transformer", transformer=True), Recipe("transformer-smooth", transformer=True, smooth=True))
 """SmoothQuant was made for large language models; on small transformers it cost up to 25 dB. So both are tried."""
 
