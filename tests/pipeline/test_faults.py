@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -110,6 +111,13 @@ UNRULY = '''
             import ctypes
             ctypes.string_at(0)
 
+    class Floods(Unruly):
+        name = "floods"
+        def export(self, request):
+            with (request.out_dir / "flood.bin").open("wb") as file:
+                while True:
+                    file.write(bytes(1 << 20))
+
     class Fragile(Unruly):
         name = "fragile"
         def export(self, request):
@@ -129,7 +137,7 @@ UNRULY = '''
     def edgeopt_backends():
         return [
             Aborts, Hangs, Hoards, Raises, Refuses, Quits, Strays, Lies, Prints,
-            Wanders, Forks, Spins, Segfaults, Fragile, Garbled, Constant,
+            Wanders, Forks, Spins, Segfaults, Floods, Fragile, Garbled, Constant,
         ]
 '''
 RUNNER = """
@@ -234,6 +242,30 @@ def test_each_misdeed_is_one_row_and_the_others_go_on(unruly):
     kept = {path.name for path in (unruly.folder / "dist" / run["model"]["name"]).iterdir()}
     assert kept == {"logs", "run.json", "prints", "forks", "spins"}
     assert children_of(unruly.folder) == []
+
+
+def test_a_backend_that_fills_the_disk_leaves_room_for_the_others(unruly):
+    disk = unruly.folder / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=60m", "tmpfs", disk], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("only root can mount a small disk")
+    (unruly.folder / "targets" / "floods.toml").write_text('backend = "floods"\n')
+    try:
+        quick = ("--seconds", "0.2", "--min-iterations", "30", "--jobs", "1", "--out", disk)
+        code, run = unruly.json("export", "-t", "floods,tflite-int8", *quick)
+        kept = {path.name for path in (disk / "demo").iterdir()}
+    finally:
+        subprocess.run(["umount", disk], check=True)
+    rows = {row["target"]: row for row in run["results"]}
+    assert code == 8
+    assert (rows["floods"]["error"]["kind"], rows["floods"]["error"]["message"]) == ("bad-input", "the disk is full")
+    assert rows["floods"]["plugin"] == "edgeopt-unruly 6.6"
+    assert rows["tflite-int8"]["status"] == "ok"
+    assert rows["tflite-int8"]["latency"]["median_s"] > 0
+    assert {"run.json", "tflite-int8"} <= kept
 
 
 def wait_for_line(process, text):
