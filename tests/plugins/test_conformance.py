@@ -13,9 +13,7 @@ pytestmark = pytest.mark.slow
 
 TestSavedWithoutOptimizer = check_backend(SavedWithoutOptimizer, min_agreement=1.0)
 TestTfGpu = check_backend(TfGpu, min_agreement=1.0, options={"allow_cpu": True})
-TestTflite = check_backend(Tflite, min_agreement=0.99)
-TestTfliteInt8 = check_backend(Tflite, min_agreement=0.95, options={"quantization": "int8"})
-TestOnnxRuntime = check_backend(OnnxRuntime, min_agreement=0.99)
-TestOnnxRuntimeInt8 = check_backend(OnnxRuntime, min_agreement=0.95, options={"quantization": "int8"})
-TestOpenVino = check_backend(OpenVino, min_agreement=0.99)
-TestOpenVinoInt8 = check_backend(OpenVino, min_agreement=0.95, options={"quantization": "int8"})
+# In 8 bits, where there is more to go wrong; in float32 the backends' own tests run the same kinds of model.
+TestTflite = check_backend(Tflite, min_agreement=0.95, options={"quantization": "int8"})
+TestOnnxRuntime = check_backend(OnnxRuntime, min_agreement=0.95, options={"quantization": "int8"})
+TestOpenVino = check_backend(OpenVino, min_agreement=0.95, options={"quantization": "int8"})
