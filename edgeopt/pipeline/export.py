@@ -19,7 +19,7 @@ from edgeopt.pipeline.entries import Entry
 from edgeopt.pipeline.exporting import Workers
 from edgeopt.pipeline.findings import Findings, ShippedModel, exit_code, make_run
 from edgeopt.pipeline.job import Job
-from edgeopt.pipeline.plan import make_plan, refuse_unfit
+from edgeopt.pipeline.plan import checked, make_plan, refuse_unfit
 from edgeopt.pipeline.ranking import Bound
 from edgeopt.pipeline.workspace import RUN, Workspace
 from edgeopt.source.project import read_project
@@ -68,6 +68,8 @@ def run_export(settings: ExportSettings, progress: Progress) -> Outcome:
         with NpzFile.open(settings.data):  # before the model is opened, which takes its time
             pass
     targets = choose(settings.targets, find_targets(more=settings.targets_dirs))
+    # One that came with `all` and cannot be planned is its own row; one that was named ends the command here.
+    targets = [target if target.name in settings.targets else checked(target) for target in targets]
     plans = make_plan(targets, settings.settings)
     with ExitStack() as stack:
         reference = _resolve(settings, stack)
@@ -116,7 +118,7 @@ def _carry_out(job: Job, workers: Workers) -> Outcome:
             job.save(make_run(job.found))
             job.progress.say(f"what was known by then is in {job.workspace.folder / RUN}")
         raise
-    return Outcome(run, exit_code(run), failure)
+    return Outcome(run, exit_code(run, job.settings.targets), failure)
 
 
 def _completed(settings: ExportSettings) -> ExportSettings:

@@ -13,7 +13,7 @@ from edgeopt.pipeline.ranking import rank
 from edgeopt.report import schema
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Container, Mapping
     from pathlib import Path
 
     from edgeopt.contract import TensorSpec
@@ -94,9 +94,19 @@ def make_run(found: Findings) -> schema.Run:
     )
 
 
-def exit_code(run: schema.Run) -> ExitCode:
-    """Return the highest code that any row of a run has earned."""
-    codes = [KINDS[row.error.kind].exit_code for row in run.results if row.error is not None]
+def exit_code(run: schema.Run, named: Container[str]) -> ExitCode:
+    """Return the highest code that any row of a run has earned.
+
+    Args:
+        run: The run.
+        named: The targets that were asked for by their names. One that came with `all` may be unavailable here: its row
+            says so, and nobody missed it.
+    """
+    codes = [
+        KINDS[row.error.kind].exit_code
+        for row in run.results
+        if row.error is not None and (row.status != "unavailable" or row.target in named)
+    ]
     if any(line.met is not True for row in run.results if row.status == "ok" for line in row.budget):
         codes.append(ExitCode.BUDGET_NOT_MET)
     if run.ranking is not None and run.ranking.best is None:

@@ -201,3 +201,40 @@ def test_a_full_disk_is_one_clear_line(edgeopt):
     assert "No space left on device" in err
     assert "hint: free some space" in err
     assert "Traceback" not in err
+
+
+def test_all_is_what_can_work_here_and_the_rest_are_rows_that_nobody_missed(edgeopt):
+    edgeopt.environment["EDGEOPT_PLUGINS"] = "tflite,saved-without-optimizer,shy"
+    edgeopt.install("shy", SHY)
+    (edgeopt.folder / "targets").mkdir()
+    (edgeopt.folder / "targets" / "shy.toml").write_text('backend = "shy"\n')
+    chosen = ("export", "-t", "all", *QUICK)
+    code, run = edgeopt.json(*chosen)
+    rows = {row["target"]: row for row in run["results"]}
+    assert (rows["shy"]["status"], rows["shy"]["error"]["message"]) == ("unavailable", "it is shy")
+    assert rows["tflite-int8"]["status"] == "ok"
+    assert "names no known backend: no backend is called 'tf-gpu'" in rows["tf-gpu"]["error"]["message"]
+    assert code == 8  # for the targets of plugins that were left out
+    assert edgeopt.json("export", "-t", "shy", *QUICK)[0] == 4
+
+
+SHY = """
+    from pathlib import Path
+    from edgeopt.api import Backend, hookimpl
+
+    class Shy(Backend):
+        name = "shy"
+        summary = "never works"
+        runner = Path(__file__)
+
+        @classmethod
+        def unavailable(cls):
+            return "it is shy"
+
+        def export(self, request):
+            raise NotImplementedError
+
+    @hookimpl
+    def edgeopt_backends():
+        return [Shy]
+"""

@@ -12,16 +12,20 @@ from edgeopt.measure.facts import Health
 from edgeopt.measure.measurement import Launch, Measurement
 from edgeopt.pipeline import export
 from edgeopt.pipeline.entries import Entry
+from edgeopt.pipeline.findings import exit_code
 from edgeopt.pipeline.job import Job
 from edgeopt.pipeline.request import ExportSettings, Silence
 from edgeopt.pipeline.workspace import Workspace
 from edgeopt.report.schema import SOURCE_TARGET
+from tests.report.conftest import DEAD, MISSING
 
 LAUNCH = Launch(0, 0.1, 0.1, True, ((1000, 1000),), 10, 5)
 
 
 class Steps(Silence):
     """A job whose steps do what a test says; writes down what was done."""
+
+    settings = ExportSettings()
 
     def __init__(self, **deeds):
         self.deeds = deeds
@@ -55,7 +59,7 @@ class Steps(Silence):
 def carry_out(monkeypatch):
     """Carry out a job of such steps."""
     monkeypatch.setattr(export, "make_run", lambda found: "the run")
-    monkeypatch.setattr(export, "exit_code", lambda run: ExitCode.OK)
+    monkeypatch.setattr(export, "exit_code", lambda run, named: ExitCode.OK)
     return lambda steps: export._carry_out(steps, steps)
 
 
@@ -160,3 +164,11 @@ def test_what_ended_a_run_takes_the_place_of_no_other_error():
     entries = {"new": Entry(None), "died": Entry(None, died)}
     make_job(entries=entries).stop(bug)
     assert (entries["new"].error, entries["died"].error) == (bug, died)
+
+
+def test_what_came_with_all_may_be_unavailable_and_what_was_named_may_not():
+    both = SimpleNamespace(results=(DEAD, MISSING), ranking=None)
+    assert exit_code(both, named=("all",)) == ExitCode.EXPORT_FAILED
+    alone = SimpleNamespace(results=(MISSING,), ranking=None)
+    assert exit_code(alone, named=(MISSING.target,)) == ExitCode.UNAVAILABLE
+    assert exit_code(alone, named=("all",)) == ExitCode.OK
