@@ -128,7 +128,8 @@ def _completed(settings: ExportSettings) -> ExportSettings:
         UsageError: Nobody names a target.
     """
     project = read_project(Path.cwd())
-    names = tuple(part for text in settings.targets or project.targets for part in text.split(",") if part.strip())
+    parts = (part.strip() for text in settings.targets or project.targets for part in text.split(","))
+    names = tuple(part for part in parts if part)
     if not names:
         raise UsageError("no target was named", hint="for instance --target tflite-int8; edgeopt targets lists all")
     data = settings.data

@@ -172,3 +172,8 @@ def test_what_came_with_all_may_be_unavailable_and_what_was_named_may_not():
     alone = SimpleNamespace(results=(MISSING,), ranking=None)
     assert exit_code(alone, named=(MISSING.target,)) == ExitCode.UNAVAILABLE
     assert exit_code(alone, named=("all",)) == ExitCode.OK
+
+
+def test_names_in_one_text_with_spaces_are_names_all_the_same():
+    settings = export._completed(ExportSettings(targets=("tf-gpu, board", " all,")))
+    assert settings.targets == ("tf-gpu", "board", "all")
