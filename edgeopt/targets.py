@@ -6,7 +6,7 @@ import math
 import os
 import re
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -105,15 +105,24 @@ def get_target(name: str, targets: Mapping[str, Target]) -> Target:
 
 
 def _one_target(name: str, files: list[Path]) -> Target:
-    """Return the target of a file, or one that says what is wrong with it or with there being several."""
-    if len(files) > 1:
-        listed = " and ".join(str(file) for file in files)
-        clash = BadInputError(f"several target files are called {name}: {listed}", hint="rename all of them but one")
-        return Target(name, "", "", problem=clash)
+    """Return the target of a file, or one that says what is wrong with it or with there being several.
+
+    Files that say the same are one target: a checkout of edgeopt has in `targets/` what the installed edgeopt has too.
+    """
+    first, *others = (_try_target(file) for file in files)
+    if all(replace(other, path=first.path) == first for other in others):
+        return first
+    listed = " and ".join(str(file) for file in files)
+    clash = BadInputError(f"several target files are called {name}: {listed}", hint="rename all of them but one")
+    return Target(name, "", "", problem=clash)
+
+
+def _try_target(file: Path) -> Target:
+    """Return the target of a file, or one that says what is wrong with it."""
     try:
-        return read_target(files[0])
+        return read_target(file)
     except BadInputError as error:
-        return Target(name, "", "", path=files[0], problem=error)
+        return Target(file.stem, "", "", path=file, problem=error)
 
 
 def read_target(file: Path) -> Target:

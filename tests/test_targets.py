@@ -1,6 +1,7 @@
 """Target files: the ones that come with edgeopt, a user's own, and bad ones."""
 
 import os
+import shutil
 
 import pytest
 
@@ -148,3 +149,14 @@ def test_an_unknown_target_gets_a_suggestion(tmp_path):
         choose(["tflite-int-8"], find_targets(tmp_path))
     assert caught.value.message == "no target is called 'tflite-int-8'"
     assert caught.value.hint.startswith("did you mean tflite-int8")
+
+
+def test_files_that_say_the_same_are_one_target_as_in_a_checkout_beside_what_is_installed(tmp_path):
+    (tmp_path / "targets").mkdir()
+    ours = find_targets(tmp_path)
+    for target in ours.values():
+        shutil.copy(target.path, tmp_path / "targets")
+    found = find_targets(tmp_path)
+    assert {name: target.problem for name, target in found.items()} == dict.fromkeys(ours)
+    (tmp_path / "targets" / "tf-gpu.toml").write_text('backend = "tf-gpu"\nsummary = "another"\n')
+    assert find_targets(tmp_path)["tf-gpu"].problem.message.startswith("several target files are called tf-gpu: ")
