@@ -64,6 +64,8 @@ def _next_commands(distribution: Distribution) -> list[str]:
 
 def _unwrapped(text: str) -> Any:
     """Return a text that stays in its lines, to be copied."""
+    from rich.console import Group
     from rich.text import Text
 
-    return Text(text, no_wrap=True, overflow="ignore")
+    # A Text printed by itself is joined with its neighbours, and its `no_wrap` is lost.
+    return Group(Text(text, no_wrap=True, overflow="ignore"))

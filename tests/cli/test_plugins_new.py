@@ -35,6 +35,12 @@ Go on with:
     assert [place.name for place in tmp_path.iterdir()] == ["edgeopt-doorbell"]
 
 
+def test_a_command_longer_than_the_terminal_stays_one_line(cli, monkeypatch):
+    monkeypatch.setattr(sys, "executable", "/" + "deep/" * 20 + "python")
+    lines = cli("plugins", "new", "doorbell").out.splitlines()
+    assert [line.split()[0] for line in lines[-3:]] == [sys.executable] * 3
+
+
 def test_another_folder_is_made_where_it_is_missing(cli, tmp_path):
     ended = cli("plugins", "new", "edgeopt-doorbell", "--dir", "my plugins/new", "--json", "-")
     assert ended.code == 0
