@@ -9,6 +9,8 @@ process of its own and asks it over standard input and output, one JSON message 
     time      iterations, settle          -> samples_ns
     evaluate  feeds, out                  -> count; walks all feeds and writes the outputs into the folder `out`
     memory                                -> peak_bytes, model_bytes, facts
+    operators runner, artifact, threads, feeds, seconds
+                                          -> operators: list of name, kernel, count, time_s; needs no `load`
     quit                                  -> nothing; the process ends
 
 An answer with the key `error` says what went wrong; a line with the key `event` says how far a long message has come.
@@ -46,6 +48,7 @@ WARM_AGREEING = 2
 """How many times in a row they must be."""
 PROGRESS_INTERVAL_S = 0.5
 MESSAGE_LENGTH = 500
+MESSAGES = {name: name for name in ("load", "feed", "warm", "time", "evaluate", "memory", "operators")}
 MOST = 1e300  # a larger fact is not passed on
 CLOCK_S, CLOCK_NS, MONOTONIC_S = time.perf_counter, time.perf_counter_ns, time.monotonic
 """Taken before any runner is imported: one that replaces a clock changes its own time only."""
@@ -194,17 +197,9 @@ class Harness:
 
     def answer(self, message: dict[str, Any]) -> dict[str, Any]:
         """Return the answer to one message; an exception becomes an answer."""
-        ask: dict[str, Callable[..., dict[str, Any]]] = {
-            "load": self.load,
-            "feed": self.feed,
-            "warm": self.warm,
-            "time": self.time,
-            "evaluate": self.evaluate,
-            "memory": self.memory,
-        }
         arguments = dict(message)
         try:
-            return ask[arguments.pop("op")](**arguments)
+            return getattr(self, MESSAGES[arguments.pop("op")])(**arguments)  # type: ignore[no-any-return]
         except BaseException as error:  # noqa: BLE001 - a runner may raise anything, SystemExit included
             with contextlib.suppress(OSError):  # the log may be on a disk that is full
                 traceback.print_exc()
@@ -273,6 +268,13 @@ class Harness:
     def memory(self) -> dict[str, Any]:
         """Return the peak of this process, and what loading and the first invoke added to it."""
         return {"peak_bytes": peak_bytes(), "model_bytes": self._model_bytes, "facts": self._facts()}
+
+    def operators(self, runner: str, artifact: str, threads: int, feeds: str, seconds: float) -> dict[str, Any]:
+        """Let the runner file say how long each operator takes; None where it has no function for it."""
+        find = getattr(import_file(runner), "operators", None)
+        rows = None if find is None else find(artifact, threads, next(Feeds(feeds).walk()), seconds)
+        types = {"name": str, "kernel": str, "count": int, "time_s": float}
+        return {"operators": rows and [{key: kind(row[key]) for key, kind in types.items()} for row in rows]}
 
     def _facts(self) -> dict[str, Any]:
         """Return what the runner found; only flat values go through."""
@@ -387,12 +389,9 @@ def main() -> None:
     import numpy as np  # noqa: F401 - now, so that it counts neither as load time nor as the model's memory
 
     harness = Harness(wire)
-    while True:
-        message = wire.receive()
-        if message.get("op") == "quit":
-            wire.send({})
-            return
+    while (message := wire.receive()).get("op") != "quit":
         wire.send(harness.answer(message))
+    wire.send({})
 
 
 if __name__ == "__main__":

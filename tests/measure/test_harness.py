@@ -294,3 +294,36 @@ def test_no_orphan_stays_when_the_host_is_killed(write_runner, invoke):
     while Path(f"/proc/{orphan}").exists() and time.monotonic() < deadline:
         time.sleep(0.01)
     assert not Path(f"/proc/{orphan}").exists()
+
+
+def ask_operators(channel, runner, feeds):
+    message = {"op": "operators", "runner": str(runner), "artifact": "/some/artifact", "threads": 3, "seconds": 0.5}
+    return channel.ask({**message, "feeds": str(feeds)}, 10)
+
+
+def test_operators_come_from_the_runner_file_without_loading(open_harness, write_runner, feeds):
+    runner = write_runner(load="raise RuntimeError('loaded')")
+    text = """
+def operators(path, threads, feed, seconds):
+    row = {"name": path, "kernel": f"{threads} threads", "count": np.int64(2), "time_s": np.float32(seconds), "x": b""}
+    return [row, {"name": str(feed["x"].tolist()), "kernel": "", "count": True, "time_s": 1}]
+"""
+    runner.write_text(runner.read_text() + text)
+    assert ask_operators(open_harness(), runner, feeds) == {
+        "operators": [
+            {"name": "/some/artifact", "kernel": "3 threads", "count": 2, "time_s": 0.5},
+            {"name": "[[0.0, 1.0, 2.0]]", "kernel": "", "count": 1, "time_s": 1.0},
+        ]
+    }
+
+
+def test_a_runner_that_cannot_tell_operators(open_harness, write_runner, feeds):
+    runner = write_runner()
+    assert ask_operators(open_harness(), runner, feeds) == {"operators": None}
+    with runner.open("a") as file:
+        file.write("\ndef operators(*_):\n    raise RuntimeError('runtime 1.0 has no profiler')\n")
+    error = {"kind": "RuntimeError", "message": "RuntimeError: runtime 1.0 has no profiler"}
+    assert ask_operators(open_harness(), runner, feeds) == {"error": error}
+    with runner.open("a") as file:
+        file.write("\ndef operators(*_):\n    return [{'name': 'ADD'}]\n")
+    assert ask_operators(open_harness(), runner, feeds)["error"]["kind"] == "KeyError"
