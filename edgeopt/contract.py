@@ -11,8 +11,15 @@ The runner is one self-contained Python file with one function, `load(path, thre
 * `outputs()`: a mapping from output name to array, with the names, shapes and dtypes of the source model; not timed.
 
 It may also have `untimed`, a reason why its time would mean nothing (`"no GPU on this device"`) or None, and `facts()`,
-a flat mapping of what it found (the name of the accelerator, `accelerator_peak_bytes`). A runner imports the standard
-library, NumPy and the runtime that it needs, and never edgeopt: it is pushed to the device alone.
+a flat mapping of what it found (the name of the accelerator, `accelerator_peak_bytes`).
+
+Beside `load`, the file may have `operators(path, threads, feed, seconds)`, for `export --ops`: it runs the artifact on
+one feed for about so long, in a process in which nothing else was loaded, and returns a list of mappings with `name`
+(the type of the operator: `CONV_2D`), `kernel` (who ran it), `count` (how many of them) and `time_s` (what they take
+together, per inference). Where the runtime cannot tell, it raises a `RuntimeError` with a sentence that says why.
+
+A runner imports the standard library, NumPy and the runtime that it needs, and never edgeopt: it is pushed to the
+device alone.
 """
 
 from __future__ import annotations

@@ -199,6 +199,14 @@ Threads: TypeAlias = Annotated[
         help="Threads of every runtime alike.",
     ),
 ]
+Ops: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--ops",
+        rich_help_panel=MEASURING,
+        help="Say where the time goes: the slowest operators of each artifact, and which kernels ran them.",
+    ),
+]
 AllowDegenerate: TypeAlias = Annotated[
     bool,
     typer.Option(

@@ -34,6 +34,8 @@ class Entry:
     degenerate: str | None = None
     untimed: str | None = None
     measurement: Measurement | None = None
+    operators: tuple[schema.Operator, ...] = ()
+    operators_problem: str = ""
 
     @property
     def name(self) -> str:
@@ -77,6 +79,8 @@ def result_of(entry: Entry, source: schema.Result, source_measurement: Measureme
         versus_source=_comparison(entry, artifact, source, source_measurement),
         warnings=tuple(_warnings(entry)),
         untimed=entry.untimed or "",
+        operators=entry.operators,
+        operators_problem=entry.operators_problem,
     )
     return _with_budget(result, entry.plan.target.budget)
 

@@ -58,6 +58,8 @@ class ExportSettings:
     """For the ranking: the least share of feeds with the source's answer, from 0 to 1."""
     min_sqnr_db: float | None = None
     """For the ranking: the least signal-to-noise ratio."""
+    ops: bool = False
+    """Whether to ask, after the timing, how long each operator takes; see `Result.operators`."""
     threads: int = 1
     batch: int = 1
     input_shapes: tuple[str, ...] = ()

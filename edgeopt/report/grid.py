@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 GAP = 2
 NOTE_INDENT = 2
-_WORD = re.compile(r"\S+(?:(?<=\d) (?:%|[kMG]?B|dB)(?!\w)\S*)?")
+_WORD = re.compile(r"\S+(?:(?<=\d) (?:%|[kMG]?B|dB|[mµ]?s)(?!\w)\S*)?")
 """A word, or a number with its unit, which must not stand alone on the next line."""
 
 
@@ -68,6 +68,12 @@ def lay_out(columns: Sequence[Column], rows: Sequence[Row], width: int) -> Itera
         yield line
         for text, style in (*moved, *row.notes):
             yield from wrapped(text, width, indent=NOTE_INDENT, style=style)
+
+
+def fits(columns: Sequence[Column], rows: Sequence[Row], width: int) -> bool:
+    """Whether `width` has room for all columns, with figures made brief where that helps."""
+    brief = _brief_enough(columns, list(rows), width)
+    return _fitting(columns, _widths(columns, brief), width) == len(columns)
 
 
 def wrapped(text: str, width: int, *, indent: int = 0, style: str = "") -> Iterator[Text]:

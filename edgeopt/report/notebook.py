@@ -6,6 +6,8 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from edgeopt.report.notes import notes, shown_path
+from edgeopt.report.operators import tables
+from edgeopt.report.reasons import reasons
 from edgeopt.report.rows import columns_of, rows_of
 from edgeopt.report.sentences import answer, ranking_lines
 from edgeopt.report.table import head_line
@@ -31,11 +33,23 @@ def as_html(run: Run) -> str:
     ]
     if run.ranking is not None:
         parts += ["<p><strong>Which to ship</strong></p>", *_list(ranking_lines(run.ranking))]
+    parts += _operators(run)
     if found := notes(run):
         parts += _list(found)
     if run.folder:
         parts.append(f"<p>Artifacts, logs and run.json are in <code>{escape(shown_path(run.folder))}</code></p>")
     return "\n".join(parts)
+
+
+def _operators(run: Run) -> list[str]:
+    """Return where the time goes, where that was asked for."""
+    parts = []
+    for columns, rows in tables(run, 0):
+        every = range(len(columns))
+        parts += ["<p><strong>Where the time goes</strong></p>", "<table>"]
+        parts += [_line("th", columns, [escape(column.heading) for column in columns])]
+        parts += [*(line for row in rows for line in _row(columns, row, every)), "</table>"]
+    return parts + [f"<p>{escape(sentence)}</p>" for sentence in reasons(run)]
 
 
 def _list(lines: Sequence[str]) -> list[str]:

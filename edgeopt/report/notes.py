@@ -52,6 +52,8 @@ def _about(result: Result) -> Iterator[str]:
         yield "measured in one launch only, so neither its interval nor a verdict is known"
     if result.latency is not None and not result.latency.steady:
         yield "its latency had not settled when it was measured; measure longer with --seconds"
+    if result.operators_problem:
+        yield f"the time of its operators is not known: {plain(result.operators_problem)}"
     if result.error is not None:
         if result.error.hint:
             yield plain(result.error.hint)

@@ -189,6 +189,18 @@ class BudgetLine:
 
 
 @dataclass(frozen=True, slots=True)
+class Operator:
+    """All operators of one type that one kernel ran, and what they take per inference, as the runtime itself says."""
+
+    name: str
+    """As the file has it, else as the kernels call it: `CONV_2D`."""
+    kernel: str
+    """Who ran it: `XNNPACK`, `built-in`, or what else the runner says."""
+    count: int
+    time_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
     """One row: what became of one target."""
 
@@ -207,6 +219,10 @@ class Result:
     warnings: tuple[str, ...] = ()
     untimed: str = ""
     """Why a row that is `ok` has no latency, for instance `no GPU on this device`."""
+    operators: tuple[Operator, ...] = ()
+    """Where the time goes, the slowest first; measured apart from the latency, and only where it was asked for."""
+    operators_problem: str = ""
+    """Why there are none though they were asked for."""
 
     @property
     def is_over_budget(self) -> bool:

@@ -12,7 +12,9 @@ from rich.text import Text
 from edgeopt.report import quantities
 from edgeopt.report.grid import lay_out, wrapped
 from edgeopt.report.notes import notes, shown_path
+from edgeopt.report.operators import tables
 from edgeopt.report.plain import plain
+from edgeopt.report.reasons import reasons
 from edgeopt.report.rows import columns_of, rows_of
 from edgeopt.report.sentences import answer, ranking_lines
 
@@ -45,6 +47,7 @@ class RunView:
             yield Text("\nWhich to ship", "bold")
             for line in ranking_lines(self.run.ranking):
                 yield from wrapped(line, width, indent=2)
+        yield from _operators(self.run, width)
         if found := notes(self.run):
             yield Text("\nNotes", "bold")
             for note in found:
@@ -52,6 +55,17 @@ class RunView:
         if self.run.folder:
             yield Text()
             yield from wrapped(f"Artifacts, logs and run.json are in {shown_path(self.run.folder)}", width)
+
+
+def _operators(run: Run, width: int) -> RenderResult:
+    """Yield where the time goes, where that was asked for."""
+    for number, (columns, rows) in enumerate(tables(run, width)):
+        yield Text("" if number else "\nWhere the time goes", "bold")
+        yield from lay_out(columns, rows, width)
+    if sentences := reasons(run):
+        yield Text()
+        for sentence in sentences:
+            yield from wrapped(sentence, width)
 
 
 def render(run: Run) -> RunView:

@@ -70,6 +70,11 @@ class Rig:
         self._ask("evaluate", feeds=str(feeds), out=str(out))
         return read_outputs(out)
 
+    def operators(self, runner: Path, artifact: Path, threads: int, feeds: Path, seconds: float) -> Any:
+        """Return what the function `operators` of a runner file gives, None where there is none; needs no `load`."""
+        paths = {"runner": str(runner), "artifact": str(artifact), "feeds": str(feeds)}
+        return self._ask("operators", **paths, threads=threads, seconds=seconds)["operators"]
+
     def rss_bytes(self) -> int:
         """Return the resident memory of the process."""
         return tree_rss_bytes(self.channel.pid)

@@ -150,7 +150,10 @@ class Profiled:
         options = api.new("LiteRtCreateOptions")
         api.call("LiteRtSetOptionsHardwareAccelerators", options, CPU)
         # Neither name is documented; a version that does not know one ignores it or refuses it.
-        for name, text in (("runtime_options_string", "enable_profiling = true"), ("xnnpack", f"num_threads = {threads}")):
+        for name, text in (
+            ("runtime_options_string", "enable_profiling = true"),
+            ("xnnpack", f"num_threads = {threads}"),
+        ):
             api.call("LiteRtAddOpaqueOptions", options, self._option(name, text))
         self._compiled = api.new("LiteRtCreateCompiledModel", environment, model, options)
         signature = api.new("LiteRtGetModelSignature", model, ctypes.c_size_t(0))
@@ -193,7 +196,9 @@ class Profiled:
             tensor = api.new(f"LiteRtGetSignature{end}TensorByIndex", signature, index)
             form = ctypes.create_string_buffer(TYPE_BYTES)
             api.call("LiteRtGetRankedTensorType", tensor, form)
-            needed = api.new(f"LiteRtGetCompiledModel{end}BufferRequirements", self._compiled, ctypes.c_size_t(0), index)
+            needed = api.new(
+                f"LiteRtGetCompiledModel{end}BufferRequirements", self._compiled, ctypes.c_size_t(0), index
+            )
             buffer = api.new("LiteRtCreateManagedTensorBufferFromRequirements", environment, form, needed)
             name = ctypes.c_char_p()
             api.call(f"LiteRtGetSignature{end}Name", signature, index, ctypes.byref(name))
@@ -316,7 +321,7 @@ def _summed(runs: Sequence[Sequence[tuple[str, str, float]]]) -> list[dict[str, 
         }
         for (name, kernel), us in elapsed_us.items()
     ]
-    return sorted(found, key=lambda operator: -operator["time_s"])  # type: ignore[operator]
+    return sorted(found, key=lambda operator: -operator["time_s"])
 
 
 def _version() -> str:

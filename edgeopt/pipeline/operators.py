@@ -1,0 +1,99 @@
+"""Asks every artifact that was timed where its time goes, operator by operator, in a process of its own."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgeopt.errors import DeviceError, EdgeoptError, in_words
+from edgeopt.measure import harness
+from edgeopt.report.schema import Operator
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from edgeopt.devices.base import Device
+    from edgeopt.pipeline.entries import Entry
+    from edgeopt.pipeline.request import ExportSettings, Progress
+    from edgeopt.pipeline.workspace import Workspace
+
+MOST_SECONDS = 1.0
+"""About how long an artifact is run for this, at most: shares settle sooner than a latency does."""
+NO_FUNCTION = "its runner does not tell the time of operators"
+SAID_ON_PURPOSE = "RuntimeError: "
+"""Stands before a sentence that a runner raised as the contract asks."""
+
+
+def measure_operators(  # noqa: PLR0913 - each is a part of its own
+    entries: Iterable[Entry],
+    feeds: Path,
+    *,
+    device: Device,
+    workspace: Workspace,
+    settings: ExportSettings,
+    progress: Progress,
+) -> None:
+    """Put the operators of every artifact that was timed into its entry, or why there are none; nothing else changes.
+
+    It is for after the timing: no figure of the table is measured while a profiler runs.
+    """
+    for entry in entries:
+        if entry.measurement is None or not entry.measurement.launches or entry.error is not None:
+            continue
+        progress.stage(entry.name, "timing its operators")
+        try:
+            entry.operators = _ask(entry, feeds, device, workspace, settings)
+        except EdgeoptError as error:
+            entry.operators_problem = error.message
+        progress.done(entry.name, "operators not told" if entry.operators_problem else "operators timed")
+
+
+def read_operators(answer: dict[str, Any]) -> tuple[Operator, ...]:
+    """Return the operators that a harness told, the slowest first.
+
+    Raises:
+        DeviceError: It told none, or nonsense; the message says why.
+    """
+    if "error" in answer:
+        raise DeviceError(str(answer["error"]["message"]).removeprefix(SAID_ON_PURPOSE))
+    rows = answer["operators"]
+    if rows is None:
+        raise DeviceError(NO_FUNCTION)
+    found = [Operator(str(row["name"]), str(row["kernel"]), int(row["count"]), float(row["time_s"])) for row in rows]
+    if not found or not all(math.isfinite(operator.time_s) and operator.time_s >= 0 for operator in found):
+        raise DeviceError("its runner told no operators, or times that are none")
+    return tuple(sorted(found, key=lambda operator: -operator.time_s))
+
+
+def _ask(
+    entry: Entry, feeds: Path, device: Device, workspace: Workspace, settings: ExportSettings
+) -> tuple[Operator, ...]:
+    """Return the operators of one artifact.
+
+    Raises:
+        EdgeoptError: They cannot be told; the message says why.
+    """
+    if entry.exported is None or entry.folder is None:  # pragma: no cover - what was timed is there
+        raise DeviceError("it is not there any more")
+    plan = entry.exported.plan
+    with device.open(
+        Path(harness.__file__),
+        log=workspace.log(entry.name),
+        threads=settings.threads,
+        memory_limit_bytes=settings.memory_limit_bytes,
+        environment=plan.environment,
+    ) as channel:
+        message = {
+            "op": "operators",
+            "runner": device.push(Path(plan.backend.runner)),
+            "artifact": device.push(entry.folder / entry.exported.main.relative_to(entry.exported.folder)),
+            "threads": settings.threads,
+            "feeds": device.push(feeds),
+            "seconds": min(settings.seconds, MOST_SECONDS),
+        }
+        answer = channel.ask(message, settings.timeout_s)
+    try:
+        return read_operators(answer)
+    except (TypeError, ValueError, KeyError) as error:
+        raise DeviceError(f"its answer cannot be used: {in_words(error)}") from error
