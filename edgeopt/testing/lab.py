@@ -124,6 +124,26 @@ class Lab:
         Raises:
             RunnerError: It does not load.
         """
+        rig, runner, artifact = self._unloaded(model, place, threads, alone=alone)
+        try:
+            rig.load(runner, artifact, threads)
+        except BaseException:
+            rig.channel.close()
+            raise
+        return rig
+
+    def operators(self, model: str, seconds: float) -> Any:
+        """Return what the runner file tells of the operators of an artifact, None where it has no function for it.
+
+        Raises:
+            RunnerError: It raises, or its process dies.
+        """
+        rig, runner, artifact = self._unloaded(model, PLAIN, 1, alone=False)
+        with rig:
+            return rig.operators(runner, artifact, 1, stocked(model).few, seconds)
+
+    def _unloaded(self, model: str, place: str, threads: int, *, alone: bool) -> tuple[Rig, Path, Path]:
+        """Return a new process that has loaded nothing yet, with the paths of runner and artifact there."""
         exported = self.export(model, place).exported
         if exported is None:
             raise UsageError(f"{model} was not exported")
@@ -134,13 +154,8 @@ class Lab:
         shutil.copytree(exported.folder, ground / "artifact")
         log = ground / "log"
         channel = self._bare_channel(log, threads) if alone else self._channel(log, threads)
-        rig = Rig(channel, ground / "outputs", self.timeout_s)
-        try:
-            rig.load(runner, ground / "artifact" / exported.main.relative_to(exported.folder), threads)
-        except BaseException:
-            channel.close()
-            raise
-        return rig
+        artifact = ground / "artifact" / exported.main.relative_to(exported.folder)
+        return Rig(channel, ground / "outputs", self.timeout_s), runner, artifact
 
     def rig(self, model: str) -> Rig:
         """Return a loaded artifact that checks share, one model at a time; its export must have succeeded.

@@ -30,6 +30,9 @@ MOST_ITERATIONS = 500
 GROWTH = 3.0
 """By how much 64 times the work must take longer, at least."""
 SMALL_ITERATIONS, LARGE_ITERATIONS, HUGE_ITERATIONS = 60, 8, 10
+OPERATORS_S = 0.2
+MOST_TOGETHER, CALL_S = 50.0, 1e-3
+"""What operators take together is at most so many times an inference: enough for any profiler, not for another unit."""
 SAME_RELATIVE = 1e-4
 """How far two answers to one feed may lie apart, as a part of the largest number in the output."""
 SETTLING, ROUNDS = 8, 24
@@ -131,6 +134,25 @@ class RunnerChecks(Subject):
         expected = f"invoke returns when the result is ready: 64 times the work takes {GROWTH:g} times longer at least"
         found = f"{small_s * 1e3:.3f} ms, and {large_s * 1e3:.3f} ms for 64 times the work"
         require(large_s >= GROWTH * small_s, Section.SYNCHRONISING, expected, found)
+
+    def test_it_tells_its_operators(self) -> None:
+        """Where the runner file has a function for it, what it says of operators has names and possible times."""
+        self.answers()
+        expected = "operators(...) gives name, kernel, count and time_s, in seconds per inference, of each operator"
+        try:
+            rows = self.lab.operators("demo", OPERATORS_S)
+        except RunnerError as error:
+            if "RuntimeError" in error.message:  # as the contract has it, of a runtime that cannot tell
+                pytest.skip(f"its runner says that it cannot: {error.message}")
+            refuse(Section.RUNNER, expected, describe(error))
+        if rows is None:
+            pytest.skip("its runner file has no function operators, which is optional")
+        named = bool(rows) and all(row["name"].strip() and row["count"] >= 1 and row["time_s"] >= 0 for row in rows)
+        require(named, Section.RUNNER, expected, f"it gives {rows}")
+        rig = self._timed("demo")
+        together_s, inference_s = sum(row["time_s"] for row in rows), min(self._times_s(rig, SMALL_ITERATIONS))
+        found = f"together they take {together_s:.3g} s, and an inference {inference_s:.3g} s"
+        require(together_s <= inference_s * MOST_TOGETHER + CALL_S, Section.RUNNER, expected, found)
 
     def _answers_of(self, rig: Rig) -> dict[str, Array]:
         """Return the answers to a few feeds; skips the check where there are none."""

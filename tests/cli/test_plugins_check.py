@@ -32,7 +32,7 @@ def test_a_sound_plugin_is_a_checklist_and_each_check_is_told_as_it_ends(toys):
     lines = out.splitlines()
     assert lines[0] == "toy-sound (toy-sound 1.0)"
     assert lines[1:3] == ["  ok       an installed plugin gives it", "  ok       its summary is one line"]
-    assert lines[-1] == "  27 checks, none failed"
+    assert lines[-1] == "  28 checks, none failed"
     position = lines.index("  skipped  it exports the demo")
     assert lines[position + 1] == "           it is a toy"
     told = [line for line in err.splitlines() if line.startswith("toy-sound: ")]
@@ -41,7 +41,7 @@ def test_a_sound_plugin_is_a_checklist_and_each_check_is_told_as_it_ends(toys):
         "toy-sound: an installed plugin gives it: ok",
         "toy-sound: its summary is one line: ok",
     ]
-    assert len(told) == 28
+    assert len(told) == 29
     assert "pytest" not in err
 
 
@@ -56,7 +56,7 @@ def test_a_failure_says_what_was_expected_and_where_it_is_explained(toys):
         "           found: no help for bits\n"
         f"           see {GUIDE}#options\n"
     ) in out
-    assert "27 checks, 1 of them failed" in out
+    assert "28 checks, 1 of them failed" in out
     log = err.splitlines()[-1].removeprefix("what pytest said is in ")
     assert log.endswith("pytest.log")
     found = json.loads((toys().folder / "found.json").read_text())

@@ -37,7 +37,7 @@ def author(tmp_path):
 
 def test_pytest_reads_as_a_checklist(author):
     lines = [line for line in author("-v").splitlines() if line.startswith("test_new.py::TestNew::test_")]
-    assert len(lines) == 27
+    assert len(lines) == 28
     assert lines[1].startswith("test_new.py::TestNew::test_its_summary_is_one_line PASSED")
     assert lines[8].startswith("test_new.py::TestNew::test_it_exports_the_demo SKIPPED")
     names = [line.partition("::test_")[2].partition(" ")[0] for line in lines]

@@ -89,6 +89,7 @@ RUNNER = """
 import json
 import os
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -176,6 +177,14 @@ LAYERS = {
 
 def load(path, threads):
     return Model(path, threads)
+
+
+def operators(path, threads, feed, seconds):
+    model = load(path, threads)
+    model.feed(feed)
+    begin = time.perf_counter()
+    model.invoke()
+    return [{"name": "everything", "kernel": "numpy", "count": 1, "time_s": time.perf_counter() - begin}]
 """
 
 WRITE = "        np.savez(out"
@@ -373,6 +382,12 @@ BADS = {
             INVOKE: "        self.pending = self.pool.submit(self.run)",
             ANSWER: "        return dict(self.pending.result())",
         },
+    ),
+    "boastful": Bad(
+        "it tells its operators",
+        "together they take",
+        "the-runner",
+        runner={'"time_s": time.perf_counter() - begin': '"time_s": 1e6 * (time.perf_counter() - begin)'},
     ),
     "lonely": Bad(
         "it takes batches", "a toy does not", "models-it-must-take", refusing("source.inputs[0].shape[0] == 8")
