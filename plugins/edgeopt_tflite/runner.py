@@ -20,6 +20,8 @@ LIBRARIES = ("libLiteRt.so", "libLiteRt.dylib")
 """The runtime's own C library in its package; it has a profiler, which the Python interface has not."""
 CPU, LOCK_FOR_WRITING, TYPE_BYTES = 1, 1, 256
 """Values of LiteRT's C interface, and more room than its description of a tensor takes."""
+OPTIONS = {"runtime_options_string": "enable_profiling = true", "xnnpack": "num_threads = {threads}"}
+"""By LiteRT's own names, which are not documented: 2.3 does nothing with one that it does not know."""
 GENERAL, OPERATOR, DELEGATE, DELEGATED_OPERATOR = 1, 2, 4, 8
 """Kinds of events of the profiler."""
 NESTING = "Invoke"
@@ -149,12 +151,8 @@ class Profiled:
         model = api.new("LiteRtCreateModelFromFile", environment, os.fsencode(path))
         options = api.new("LiteRtCreateOptions")
         api.call("LiteRtSetOptionsHardwareAccelerators", options, CPU)
-        # Neither name is documented; a version that does not know one ignores it or refuses it.
-        for name, text in (
-            ("runtime_options_string", "enable_profiling = true"),
-            ("xnnpack", f"num_threads = {threads}"),
-        ):
-            api.call("LiteRtAddOpaqueOptions", options, self._option(name, text))
+        for name, text in OPTIONS.items():
+            api.call("LiteRtAddOpaqueOptions", options, self._option(name, text.format(threads=threads)))
         self._compiled = api.new("LiteRtCreateCompiledModel", environment, model, options)
         signature = api.new("LiteRtGetModelSignature", model, ctypes.c_size_t(0))
         self._inputs = self._buffers("Input", environment, signature, inputs)

@@ -20,7 +20,7 @@ def three(tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("three")
     edgeopt = CommandLine(folder)
-    code, out, err = edgeopt.run("export", "-t", ",".join(THREE), *QUICK, "--json", "-")
+    code, out, err = edgeopt.run("export", "-t", ",".join(THREE), *QUICK, "--ops", "--json", "-")
     return code, json.loads(out), err, folder
 
 
@@ -65,6 +65,20 @@ def test_int8_is_small_fast_and_true(rows):
     assert abs(row["fidelity"]["accuracy"] - row["fidelity"]["source_accuracy"]) < 0.01
     assert row["fidelity"]["source_accuracy"] == 0.985
     assert row["artifact"]["calibration_feeds"] == 200
+
+
+def test_where_the_time_goes_is_told_by_the_runtime_where_it_can(three, rows):
+    row = rows["tflite-int8"]
+    assert row["operators_problem"] == ""
+    assert row["operators"][0]["name"] == "CONV_2D"
+    assert (row["operators"][0]["kernel"], row["operators"][0]["count"]) == ("XNNPACK", 5)
+    assert ("SOFTMAX", "built-in") in {(operator["name"], operator["kernel"]) for operator in row["operators"]}
+    assert 0.3 < sum(operator["time_s"] for operator in row["operators"]) / row["latency"]["median_s"] < 3
+    row = rows["saved-without-optimizer"]
+    assert (row["operators"], row["status"]) == ([], "ok")
+    assert row["operators_problem"] == "its runner does not tell the time of operators"
+    assert rows["source"]["operators_problem"] == ""
+    assert "Where the time goes\n" in three[2]
 
 
 def test_latency_keeps_every_sample_and_gives_only_percentiles_that_it_can(rows):
