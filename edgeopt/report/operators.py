@@ -58,7 +58,7 @@ def whole_s(result: Result) -> float:
 def share(time_s: float, of_s: float) -> str:
     """Return a part of a time in whole percent."""
     percent = 100 * time_s / of_s if of_s else 0.0
-    return f"{percent:.0f} %" if percent >= 0.5 else "<1 %"  # noqa: PLR2004 - less would be rounded to 0
+    return f"{percent:.0f} %" if percent > 0.5 else "<1 %"  # noqa: PLR2004 - less would be rounded to 0
 
 
 def tables(run: Run, width: int) -> Iterator[tuple[list[Column], list[Row]]]:
@@ -88,13 +88,15 @@ def _slowest(results: Sequence[Result]) -> list[str]:
 
 def _rows(results: Sequence[Result], names: Sequence[str], run: Run) -> list[Row]:
     """Return a row for each of the slowest types, one for the others, and two for the whole."""
-    groups = {plain(name): {name} for name in names[:MOST_ROWS]}
+    names = [name for name in names if any(named(result, name) for result in results)]
+    groups = [(plain(name), {name}) for name in names[:MOST_ROWS]]
     if others := set(names[MOST_ROWS:]):
-        groups[quantities.counted(len(others), "other")] = others
+        groups.append((quantities.counted(len(others), "other"), others))
     tell = len({operator.kernel for result in profiled(run) for operator in result.operators}) > 1
-    columns = [_cells(result, list(groups.values()), tell=tell) for result in results]
-    titles = [*(Cell(title) for title in groups), Cell(TOGETHER, "bold"), Cell(LATENCY, "bold")]
-    return [Row(cells) for cells in zip(titles, *columns, strict=True)]
+    columns = [_cells(result, [group for _, group in groups], tell=tell) for result in results]
+    titles = [*(Cell(title) for title, _ in groups), Cell(TOGETHER, "bold"), Cell(LATENCY, "bold")]
+    rows = [Row(cells) for cells in zip(titles, *columns, strict=True)]
+    return [row for row in rows if any(cell.text for cell in row.cells[1:])]
 
 
 def _cells(result: Result, groups: Sequence[set[str]], *, tell: bool) -> list[Cell]:
