@@ -1,0 +1,30 @@
+"""The stand-ins as fixtures. One that a test may break is started anew for every test, which costs it 0.1 s or less."""
+
+import pytest
+
+from tests.standins import needs
+from tests.standins.sshd import Sshd
+
+
+@pytest.fixture
+def sshd(tmp_path):
+    """A board behind OpenSSH."""
+    needs.require("sshd", "ssh", "ssh-keygen")
+    with Sshd(tmp_path / "sshd") as device:
+        yield device
+
+
+@pytest.fixture
+def sshd_no_sftp(tmp_path):
+    """A board behind an OpenSSH that offers no sftp."""
+    needs.require("sshd", "ssh", "ssh-keygen")
+    with Sshd(tmp_path / "sshd", sftp=False) as device:
+        yield device
+
+
+@pytest.fixture
+def dropbear(tmp_path):
+    """A board behind dropbear, as routers and small images have it."""
+    needs.require("dropbear", "dropbearconvert", "ssh", "ssh-keygen", root=True)
+    with Sshd(tmp_path / "dropbear", server="dropbear") as device:
+        yield device
