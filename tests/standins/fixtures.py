@@ -1,8 +1,11 @@
 """The stand-ins as fixtures. One that a test may break is started anew for every test, which costs it 0.1 s or less."""
 
+import contextlib
+
 import pytest
 
 from tests.standins import needs
+from tests.standins.relay import Relay
 from tests.standins.sshd import Sshd
 
 
@@ -28,3 +31,10 @@ def dropbear(tmp_path):
     needs.require("dropbear", "dropbearconvert", "ssh", "ssh-keygen", root=True)
     with Sshd(tmp_path / "dropbear", server="dropbear") as device:
         yield device
+
+
+@pytest.fixture
+def relay():
+    """A function that puts a relay in front of a port on loopback and returns it."""
+    with contextlib.ExitStack() as relays:
+        yield lambda port: relays.enter_context(Relay(port))
