@@ -4,8 +4,10 @@ import contextlib
 
 import pytest
 
-from tests.standins import needs
+from tests.standins import needs, rootfs
+from tests.standins.boards import PI4, PI5
 from tests.standins.relay import Relay
+from tests.standins.roots import OtherRoot
 from tests.standins.sshd import Sshd
 
 
@@ -38,3 +40,19 @@ def relay():
     """A function that puts a relay in front of a port on loopback and returns it."""
     with contextlib.ExitStack() as relays:
         yield lambda port: relays.enter_context(Relay(port))
+
+
+@pytest.fixture
+def arm_board(tmp_path):
+    """A Raspberry Pi 5, as far as programs can tell: Debian arm64 with NumPy and LiteRT, emulated."""
+    needs.require("ssh", "ssh-keygen")
+    with Sshd(tmp_path / "arm", root=OtherRoot(rootfs.made(rootfs.BOARD), PI5)) as device:
+        yield device
+
+
+@pytest.fixture
+def old_board(tmp_path):
+    """A Raspberry Pi 4 with a system that is too old for the LiteRT which is installed on it."""
+    needs.require("ssh", "ssh-keygen")
+    with Sshd(tmp_path / "old", root=OtherRoot(rootfs.made(rootfs.OLD_BOARD), PI4)) as device:
+        yield device

@@ -31,11 +31,10 @@ class Relay:
         self.latency_s, self.bytes_per_s = 0.0, None
         self.carried = {"up": 0, "down": 0}
         self._flips, self._cuts = {}, {}
-        self._links = set()
+        self._links, self._serving = set(), set()
         self._moving = asyncio.Event()
         self._moving.set()
-        self._server = None
-        self._refusing = False
+        self._listener = self._accepting = None
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self.port = None
@@ -43,7 +42,7 @@ class Relay:
     def __enter__(self):
         self._thread.start()
         self._call(self._listen(0))
-        self.port = self._server.sockets[0].getsockname()[1]
+        self.port = self._listener.getsockname()[1]
         return self
 
     def __exit__(self, *_):
@@ -62,13 +61,12 @@ class Relay:
 
     @property
     def refusing(self):
-        return self._refusing
+        return self._listener is None
 
     @refusing.setter
     def refusing(self, wanted):
-        if wanted != self._refusing:
+        if wanted != self.refusing:
             self._call(self._unlisten() if wanted else self._listen(self.port))
-        self._refusing = wanted
 
     def cut(self):
         """Reset all connections now."""
@@ -86,27 +84,39 @@ class Relay:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(10)
 
     async def _listen(self, port):
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", port, reuse_address=True)
+        self._listener = socket.create_server(("127.0.0.1", port))
+        self._listener.setblocking(False)
+        self._accepting = asyncio.create_task(self._accept(self._listener))
 
     async def _unlisten(self):
-        self._server.close()
+        self._accepting.cancel()
+        self._listener.close()
+        self._listener = None
 
     async def _reset_all(self):
         for link in list(self._links):
             link.reset()
 
     async def _close(self):
-        self._server.close()
+        if not self.refusing:
+            await self._unlisten()
         await self._reset_all()
         tasks = asyncio.all_tasks() - {asyncio.current_task()}
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _accept(self, reader, writer):
+    async def _accept(self, listener):
+        while True:
+            outer, _ = await self._loop.sock_accept(listener)
+            serving = asyncio.create_task(self._serve(outer))
+            self._serving.add(serving)
+            serving.add_done_callback(self._serving.discard)
+
+    async def _serve(self, outer):
+        reader, writer = await asyncio.open_connection(sock=outer)
         try:
             inner = await asyncio.to_thread(self._connect)
-            inner.setblocking(False)
             server_reader, server_writer = await asyncio.open_connection(sock=inner)
         except OSError:
             _reset(writer)

@@ -4,6 +4,9 @@ import os
 import sys
 from pathlib import Path
 
+from tests.standins import boards
+from tests.standins.foreign import register
+
 PI = 1000
 OWN_PYTHON = sys.executable
 
@@ -75,3 +78,40 @@ def run_folder(folder, root):
         f"cd '{folder}' && cp -p host_key authorized_keys sshd_config '{run}/edgeopt/' && cd /",
         f"chmod 644 '{run}/edgeopt/authorized_keys'",
     ]
+
+
+class OtherRoot:
+    """Another system's files, all but the home folder and the usual temporary ones read-only.
+
+    Args:
+        path: of the root filesystem.
+        board: whose `/proc` and `/sys` are shown, and whose processor is emulated; none for this machine's own.
+    """
+
+    python = "/usr/bin/python3"
+
+    def __init__(self, path, board=None):
+        self.path, self._board = path, board
+        self.enter = f"chroot '{path}'"
+        self.environment = {"QEMU_CPU": board.cpu} if board else {}
+
+    def mounts(self, folder, disk_bytes=None):
+        """Shell lines for the device's mount namespace; `folder` is that of the device on this machine."""
+        return [*self.base(folder), *home(folder, self.path, disk_bytes), *run_folder(folder, self.path)]
+
+    def base(self, folder):
+        """Shell lines for what is not the home folder nor the ssh server's."""
+        root = self.path
+        lines = [
+            *(register() if self._board else []),
+            f"mount --bind '{root}' '{root}' && mount -o remount,bind,ro '{root}'",
+            f"mount -t proc proc '{root}/proc'",
+            f"mount --rbind /dev '{root}/dev'",
+            f"mount -t tmpfs -o mode=1777 tmpfs '{root}/tmp'",  # noqa: S108 - the device's
+            "hostname standin",
+        ]
+        if self._board:
+            boards.write(self._board, folder / "board")
+            lines += [f"mount --bind '{folder}/board/{name}' '{root}/proc/{name}'" for name in ("cpuinfo", "meminfo")]
+            lines += [f"mount --bind '{folder}/board/sys' '{root}/sys'", f"export QEMU_CPU={self._board.cpu}"]
+        return lines

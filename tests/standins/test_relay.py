@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import pytest
 
 from tests.standins.relay import Relay
+from tests.standins.waiting import until
 
 
 @contextmanager
@@ -119,6 +120,7 @@ def test_a_cut_can_come_in_the_middle(link):
 
 def test_while_it_refuses_nothing_listens(link):
     with connect(link) as connection:
+        ask(connection, b"x")
         link.refusing = True
         with pytest.raises(ConnectionRefusedError):
             connect(link)
@@ -155,8 +157,7 @@ def test_ssh_goes_through_it_and_notices_each_fault(sshd, relay):
     link.cut_after("down", 50_000)
     assert board.run("cat", input="x" * 100_000).returncode == 255
     with subprocess.Popen(board.ssh("-v", "sleep 77"), stderr=subprocess.DEVNULL) as client:
-        while "sleep 77" not in sshd.processes().values():
-            time.sleep(0.02)
+        until(lambda: "sleep 77" in sshd.processes().values())
         link.cut()
         assert client.wait(timeout=10) == 255
     assert board.run("echo again").stdout == "again\n"

@@ -4,22 +4,15 @@ import os
 import shutil
 import socket
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
 
 from tests.standins import confined, needs, roots
 from tests.standins.sshhost import new_key
+from tests.standins.waiting import until
 
 HERE = Path(__file__).resolve().parent
-
-
-def until(condition, limit_s=10):
-    end = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 def sftp(device, batch):
