@@ -5,9 +5,11 @@ import contextlib
 import pytest
 
 from tests.standins import needs, rootfs
+from tests.standins.adbd import AdbServer, Phone
 from tests.standins.boards import PI4, PI5
 from tests.standins.relay import Relay
 from tests.standins.roots import OtherRoot
+from tests.standins.silent_phone import SilentPhone
 from tests.standins.sshd import Sshd
 
 
@@ -56,3 +58,41 @@ def old_board(tmp_path):
     needs.require("ssh", "ssh-keygen")
     with Sshd(tmp_path / "old", root=OtherRoot(rootfs.made(rootfs.OLD_BOARD), PI4)) as device:
         yield device
+
+
+@pytest.fixture
+def adb_server(tmp_path):
+    """An adb server to which only the phones of this test are connected."""
+    needs.require("adb")
+    with AdbServer(tmp_path / "adb") as server:
+        yield server
+
+
+@pytest.fixture
+def adb_phone(tmp_path, adb_server):
+    """A phone without Python, as phones are."""
+    needs.require("ip", root=True)
+    with Phone(tmp_path / "phone", adb_server, OtherRoot(rootfs.made(rootfs.PHONE))) as phone:
+        yield phone
+
+
+@pytest.fixture
+def python_phone(tmp_path, adb_server):
+    """A phone with Python, NumPy and LiteRT."""
+    needs.require("ip", root=True)
+    with Phone(tmp_path / "python-phone", adb_server, OtherRoot(rootfs.made(rootfs.PYTHON_PHONE))) as phone:
+        yield phone
+
+
+@pytest.fixture
+def adb_unauthorized(adb_server):
+    """A phone whose owner has not allowed this machine."""
+    with SilentPhone(adb_server, "unauthorized") as phone:
+        yield phone
+
+
+@pytest.fixture
+def adb_offline(adb_server):
+    """A phone that does not answer."""
+    with SilentPhone(adb_server, "offline") as phone:
+        yield phone

@@ -1,7 +1,9 @@
 """A small device is small, and goes on after it has run out."""
 
-from tests.standins import needs
+from tests.standins import needs, rootfs
+from tests.standins.adbd import Phone
 from tests.standins.limits import Limits
+from tests.standins.roots import OtherRoot
 from tests.standins.sshd import Sshd
 
 
@@ -25,3 +27,13 @@ def test_a_disk_can_be_full(tmp_path):
         assert done.returncode == 1
         assert "No space left on device" in done.stderr
         assert device.run("rm large && wc -c < small").stdout == "500000\n"
+
+
+def test_a_phone_can_be_full(adb_server, tmp_path):
+    needs.require("ip", root=True)
+    (tmp_path / "large").write_bytes(bytes(5_000_000))
+    root = OtherRoot(rootfs.made(rootfs.PHONE))
+    with Limits(disk_bytes=1_000_000) as limits, Phone(tmp_path / "phone", adb_server, root, limits=limits) as phone:
+        done = phone.adb("push", tmp_path / "large", phone.workdir)
+    assert done.returncode == 1
+    assert "No space left on device" in done.stderr + done.stdout
