@@ -4,7 +4,7 @@ import contextlib
 
 import pytest
 
-from tests.standins import needs, rootfs
+from tests.standins import machine, needs, rootfs
 from tests.standins.adbd import AdbServer, Phone
 from tests.standins.boards import PI4, PI5
 from tests.standins.relay import Relay
@@ -96,3 +96,11 @@ def adb_offline(adb_server):
     """A phone that does not answer."""
     with SilentPhone(adb_server, "offline") as phone:
         yield phone
+
+
+@pytest.fixture
+def emulated_machine(request, tmp_path):
+    """A whole machine whose clock counts instructions: a Cortex-A76, or what an indirect parameter names."""
+    needs.require("qemu-system-aarch64", "ssh")
+    with machine.Machine(tmp_path / "machine", machine.made(), getattr(request, "param", "cortex-a76")) as started:
+        yield started

@@ -84,17 +84,17 @@ def _build(recipe, folder):
         (folder / "etc/hosts").write_text("127.0.0.1 localhost\n")
     _install_wheels(recipe, folder)
     lines = ["mount --make-rprivate /", *(register() if recipe.is_foreign else []), f"chroot '{folder}' /sbin/ldconfig"]
-    _run("unshare", "--mount", "sh", "-euc", "\n".join(lines))
+    run("unshare", "--mount", "sh", "-euc", "\n".join(lines))
 
 
 def unpack(folder, architecture, suite, packages):
     """Unpack Debian's packages and what they depend on, from where this machine has its own packages from."""
     # `apt-get update` has told which of the configured archives is Debian's, and not one for security or of others.
     targets = ("Created-By: Packages", "Origin: Debian", "Label: Debian")
-    found = _run("apt-get", "indextargets", "--format", "$(REPO_URI)", *targets).split()
+    found = run("apt-get", "indextargets", "--format", "$(REPO_URI)", *targets).split()
     if not found:
         needs.refuse("needs Debian's archive among the sources of apt, after `apt-get update`")
-    _run(
+    run(
         *("mmdebstrap", "--quiet", "--mode=root", "--variant=extract", f"--architectures={architecture}"),
         *(f"--include={','.join(packages.split())}", suite, folder, f"deb {found[0]} {suite} main"),
     )
@@ -116,7 +116,7 @@ def _install_wheels(recipe, folder):
 def _pip_install(recipe, folder, python, *arguments):
     machine = MACHINES[recipe.architecture]
     platforms = [f"manylinux_2_{minor}_{machine}" for minor in GLIBC_MINORS] + [f"manylinux2014_{machine}"]
-    _run(
+    run(
         *(sys.executable, "-m", "pip", "install", "--quiet", "--no-compile", "--only-binary=:all:"),
         *("--target", folder / "opt/wheels", "--implementation", "cp", "--python-version", python),
         *(part for platform in platforms for part in ("--platform", platform)),
@@ -124,7 +124,8 @@ def _pip_install(recipe, folder, python, *arguments):
     )
 
 
-def _run(*command):
+def run(*command):
+    """Run a step of a build; its standard output. Raises what it said when it fails."""
     done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
     if done.returncode:
         raise RuntimeError(f"{command[0]} ended with {done.returncode}: {done.stdout[-1000:]}{done.stderr[-3000:]}")
