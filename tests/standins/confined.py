@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 PROC = Path("/proc")
+END_LIMIT_S = 30
 
 
 class Namespace:
@@ -48,10 +49,9 @@ class Namespace:
         return [pid for pid in _pids() if is_alive(pid) and _namespace(pid) == self._name]
 
     def end(self):
-        # A change of user clears the signal that --kill-child has asked for, so the child is ended by its number.
+        # Not by --kill-child, whose signal a change of user clears. The first has ended only when all others have.
         kill([self.first])
-        self._outer.kill()
-        self._outer.wait()
+        self._outer.wait(END_LIMIT_S)
 
 
 class Marked:

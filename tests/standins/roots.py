@@ -20,7 +20,7 @@ class OwnRoot:
     path = ""
     enter = ""
     environment = ()
-    python = "/run/edgeopt/python/bin/python"
+    python = "/run/edgeopt/python/bin/python3"
 
     def __init__(self, user):
         self._user = user
