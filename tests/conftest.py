@@ -12,6 +12,8 @@ import pytest
 
 from tests.clean import CleanEnvironment
 
+pytest_plugins = ["tests.standins.fixtures"]
+
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
