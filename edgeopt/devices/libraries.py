@@ -1,0 +1,290 @@
+"""What a device's system gives to the libraries of Python packages, and what those that are installed there lack.
+
+It needs Python 3.9 and its standard library, and knows nothing of edgeopt: it is pushed to a device together with
+`elf.py` and started there. As a program it takes names of distributions and prints one line of JSON: `provided`, what
+`provided_here` returns, and `distributions`, what `check` returns.
+
+A wheel's tag is what its builder promised; the versions that its libraries name are what the loader will ask for. The
+two differ: the wheel of `ai-edge-litert` 2.3 for aarch64 says glibc 2.27 and needs 2.34.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import json
+import os
+import platform
+import re
+import shlex
+import subprocess
+import sys
+import sysconfig
+
+if __package__:
+    from edgeopt.devices import elf
+else:
+    import elf  # type: ignore[import-not-found, no-redef]  # on a device the two files lie side by side
+
+TYPE_CHECKING = False  # typing itself is not needed on the device
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+    from typing import Any
+
+LIBC = re.compile(r"/libc(?:\.so\.6|-2\.\d+\.so)$")
+CXX = ("libstdc++.so.6", "libgcc_s.so.1")
+"""The libraries beside the C library whose versions wheels ask for."""
+LEGACY = {17: "manylinux2014", 12: "manylinux2010", 5: "manylinux1"}
+"""Older names of tags, by the minor version of glibc that they stand for (PEP 599, 571, 513)."""
+OLDEST_GLIBC = {"x86_64": 5, "i686": 5}
+"""The oldest minor version of glibc that a tag can name, where it is not 17 (PEP 600)."""
+MANYLINUX = ("x86_64", "i686", "aarch64", "armv7l", "ppc64", "ppc64le", "s390x", "loongarch64", "riscv64")
+LOADER_LIMIT_S = 10
+RELEASE = "/etc/os-release"
+
+
+def provided_here() -> dict[str, Any]:
+    """Return what this system and this Python give to packages.
+
+    Returns:
+        `machine`, for which this Python was built, as `uname -m` has it; `libc` (`glibc`, `musl`, `bionic` or
+        nothing) and `libc_version`; `versions`, the newest of each family that the system's libraries define;
+        `python`, `executable`, `tag`, `abi` and `platforms` (as pip tags wheels, the best first); `markers`, by
+        which pip decides what is required here (PEP 508); `pip`, `venv` and `managed`, whether this Python has the
+        two and belongs to the system's own packages (PEP 668); `root`; `system`, of `/etc/os-release`.
+    """
+    built = _header(sys.executable)
+    libc, version = _libc(built["interpreter"])
+    tag = "cp{}{}".format(*sys.version_info)
+    suffix = str(sysconfig.get_config_var("SOABI") or "").split("-")
+    return {
+        "machine": built["machine"],
+        "libc": libc,
+        "libc_version": version,
+        "versions": _versions(version if libc == "glibc" else ""),
+        "python": platform.python_version(),
+        "executable": sys.executable,
+        "implementation": sys.implementation.name,
+        "tag": tag,
+        "abi": f"cp{suffix[1]}" if suffix[0] == "cpython" and len(suffix) > 1 else tag,
+        "platforms": list(_platforms(built, libc, version)),
+        "markers": _markers(),
+        "pip": importlib.util.find_spec("pip") is not None,
+        "venv": all(importlib.util.find_spec(name) is not None for name in ("venv", "ensurepip")),
+        "managed": _is_managed(),
+        "root": hasattr(os, "geteuid") and os.geteuid() == 0,
+        "system": _system(),
+    }
+
+
+def check(distributions: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Return, by name, whether the system gives what the libraries of these distributions need.
+
+    Returns:
+        `version`, None where the distribution is not installed; `unmet`, what `unmet` returns, with an entry of the
+        family `file` for each library that is missing or damaged (`has` says how); `ok`, whether it is installed and
+        lacks nothing. What was not installed by pip lists no files, and is taken to fit: it came with the system.
+    """
+    machine, versions = _header(sys.executable)["machine"], _versions(_libc("")[1])
+    return {name: _check(name, machine, versions) for name in distributions}
+
+
+def unmet(needs: Mapping[str, Mapping[str, Any]], machine: str, versions: Mapping[str, str]) -> list[dict[str, str]]:
+    """Return which needs of some libraries a system does not meet.
+
+    Args:
+        needs: By file, what `elf.needed` returned of it.
+        machine: For which programs the system is.
+        versions: By family, the newest version that the system defines.
+
+    Returns:
+        At most one entry for each family and one for the machine, the farthest from being met: `file`, `family`
+        (`machine` or one of `elf.FAMILIES`), `wanted` and `has`, which is nothing where the system has none.
+    """
+    found: dict[str, dict[str, str]] = {}
+    for file, need in sorted(needs.items()):
+        if need["machine"] != machine:
+            found.setdefault("machine", _entry(file, "machine", need["machine"], machine))
+            continue
+        for family, wanted in need["versions"].items():
+            has = versions.get(family, "")
+            farthest = found[family]["wanted"] if family in found else has
+            if elf.numbers(wanted) > elf.numbers(farthest):
+                found[family] = _entry(file, family, wanted, has)
+    return [found[family] for family in ("machine", *elf.FAMILIES) if family in found]
+
+
+def is_library(name: str) -> bool:
+    """Tell whether a file's name is that of a shared library: `libm.so`, `libm.so.6`."""
+    return re.search(r"\.so(\.\d+)*$", name) is not None
+
+
+def _check(name: str, machine: str, versions: Mapping[str, str]) -> dict[str, Any]:
+    """Return what `check` returns of one distribution."""
+    try:
+        distribution = importlib.metadata.distribution(name)
+    except importlib.metadata.PackageNotFoundError:
+        return {"version": None, "unmet": [], "ok": False}
+    files = [file for file in distribution.files or () if is_library(file.name)]
+    bundled = {file.name for file in files}
+    needs, damaged = {}, []
+    for file in files if sys.platform == "linux" else ():
+        found = _needed(str(distribution.locate_file(file)), bundled)
+        if isinstance(found, str):
+            damaged.append(_entry(str(file), "file", "", found))
+        else:
+            needs[str(file)] = found
+    missing = damaged + unmet(needs, machine, versions)
+    return {"version": distribution.version, "unmet": missing, "ok": not missing}
+
+
+def _needed(path: str, bundled: Collection[str]) -> dict[str, Any] | str:
+    """Return what a library needs, or a sentence about what is wrong with it."""
+    try:
+        return elf.needed(path, bundled)
+    except ValueError as error:
+        return str(error)
+
+
+def _entry(file: str, family: str, wanted: str, has: str) -> dict[str, str]:
+    return {"file": file, "family": family, "wanted": wanted, "has": has}
+
+
+def _header(executable: str) -> dict[str, Any]:
+    """Return what a program was built for; of a system without ELF files only what it says itself."""
+    try:
+        return elf.header(executable)
+    except ValueError:
+        return {"machine": platform.machine(), "bits": 64, "hard_float": False, "interpreter": ""}
+
+
+def _libc(interpreter: str) -> tuple[str, str]:
+    """Return name and version of the C library of this process; both may be nothing."""
+    try:
+        name, _, version = (os.confstr("CS_GNU_LIBC_VERSION") or "").partition(" ")
+    except (AttributeError, OSError, ValueError):  # other C libraries do not know the name
+        name, version = "", ""
+    if name == "glibc":
+        return name, ".".join(re.findall(r"\d+", version)[:2])
+    if "/ld-musl-" in interpreter:
+        return "musl", _musl_version(interpreter)
+    if hasattr(sys, "getandroidapilevel"):
+        return "bionic", str(sys.getandroidapilevel())
+    return ("bionic", "") if interpreter.startswith("/system/") else ("", "")
+
+
+def _musl_version(loader: str) -> str:
+    """Return the version that musl's loader tells when it is started without a program."""
+    try:
+        done = subprocess.run([loader], capture_output=True, text=True, timeout=LOADER_LIMIT_S, check=False)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    match = re.search(r"^Version (\d+\.\d+)", done.stderr, re.MULTILINE)
+    return match.group(1) if match else ""
+
+
+def _versions(glibc: str) -> dict[str, str]:
+    """Return, by family, the newest version that the libraries define which this process would load."""
+    found = {"GLIBC": glibc} if glibc else {}
+    for name in CXX:
+        _load(name)
+    for path in _mapped():
+        name = os.path.basename(path)  # noqa: PTH119
+        if LIBC.search(path) or name.startswith(CXX):
+            try:
+                found.update(elf.provided(path))
+            except ValueError:
+                continue
+    return found
+
+
+def _load(name: str) -> None:
+    """Load a library as a package would, so that the loader itself says which file it takes."""
+    try:
+        import ctypes
+
+        ctypes.CDLL(name)
+    except (ImportError, OSError):  # a small Python has no ctypes, a small system no C++
+        return
+
+
+def _mapped() -> list[str]:
+    """Return the files that are mapped into this process."""
+    try:
+        with open("/proc/self/maps", encoding="utf-8", errors="replace") as maps:  # noqa: PTH123
+            return sorted({line.split(None, 5)[5].rstrip("\n") for line in maps if line.count("/")})
+    except OSError:
+        return []
+
+
+def _platforms(built: Mapping[str, Any], libc: str, version: str) -> Iterator[str]:
+    """Yield the tags of platforms whose wheels pip would take here, the best first."""
+    own = sysconfig.get_platform().replace("-", "_").replace(".", "_")
+    yield from (f"linux_{machine}" for machine in _tagged_machines(built)) if sys.platform == "linux" else (own,)
+    major, _, minor = version.partition(".")
+    for machine in _tagged_machines(built):
+        if libc == "glibc" and major == "2" and _has_manylinux(machine, built):
+            for number in range(int(minor), OLDEST_GLIBC.get(machine, 17) - 1, -1):
+                yield f"manylinux_2_{number}_{machine}"
+                if number in LEGACY:
+                    yield f"{LEGACY[number]}_{machine}"
+        if libc == "musl" and major:
+            yield from (f"musllinux_{major}_{number}_{machine}" for number in range(int(minor), -1, -1))
+
+
+def _tagged_machines(built: Mapping[str, Any]) -> Sequence[str]:
+    """Return the machine as tags name it; a 64-bit kernel may run a 32-bit Python."""
+    if built["machine"] != "arm":
+        return (built["machine"],)
+    kernel = platform.machine()
+    return ("armv8l", "armv7l") if kernel in ("aarch64", "armv8l") else (kernel,)
+
+
+def _has_manylinux(machine: str, built: Mapping[str, Any]) -> bool:
+    """Tell whether tags with a version of glibc exist for a machine; on 32-bit ARM they mean hard floats."""
+    return machine in MANYLINUX and (machine != "armv7l" or bool(built["hard_float"]))
+
+
+def _markers() -> dict[str, str]:
+    """Return the variables of PEP 508."""
+    return {
+        "implementation_name": sys.implementation.name,
+        "implementation_version": platform.python_version(),
+        "os_name": os.name,
+        "platform_machine": platform.machine(),
+        "platform_python_implementation": platform.python_implementation(),
+        "platform_release": platform.release(),
+        "platform_system": platform.system(),
+        "platform_version": platform.version(),
+        "python_full_version": platform.python_version(),
+        "python_version": ".".join(platform.python_version_tuple()[:2]),
+        "sys_platform": sys.platform,
+    }
+
+
+def _is_managed() -> bool:
+    """Tell whether pip must not install into this Python, since the system's own packages do."""
+    marker = os.path.join(sysconfig.get_path("stdlib"), "EXTERNALLY-MANAGED")  # noqa: PTH118
+    return sys.prefix == sys.base_prefix and os.path.exists(marker)  # noqa: PTH110
+
+
+def _system() -> dict[str, str]:
+    """Return what the system calls itself: `id`, `like` and `name`, each of which may be nothing."""
+    told: dict[str, str] = {}
+    try:
+        with open(RELEASE, encoding="utf-8", errors="replace") as file:  # noqa: PTH123
+            for line in file:
+                key, _, value = line.partition("=")
+                told[key] = " ".join(shlex.split(value, comments=True))
+    except (OSError, ValueError):  # a quote without its other half
+        pass
+    return {"id": told.get("ID", ""), "like": told.get("ID_LIKE", ""), "name": told.get("PRETTY_NAME", "")}
+
+
+def main(distributions: Sequence[str]) -> None:
+    """Print what is here as one line of JSON."""
+    sys.stdout.write(json.dumps({"provided": provided_here(), "distributions": check(distributions)}) + "\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
