@@ -174,14 +174,18 @@ class Channel:
 
     def _send(self, message: Mapping[str, Any]) -> None:
         """Write one message; a broken pipe means that the process has ended."""
-        stdin = self._process.stdin
-        if self._closed.is_set() or stdin is None:
+        if self._closed.is_set():
             raise self._closed_error()
         try:
-            stdin.write(json.dumps(message).encode() + b"\n")
-            stdin.flush()
+            self._write(json.dumps(message).encode() + b"\n")
         except OSError:
             raise self._closed_error() from None
+
+    def _write(self, line: bytes) -> None:
+        """Hand one line to the process."""
+        if self._process.stdin is not None:
+            self._process.stdin.write(line)
+            self._process.stdin.flush()
 
     def _read_line(self, deadline: float | None) -> bytes | None:
         """Return the next line, or None when the deadline has passed."""

@@ -1,0 +1,136 @@
+"""The parent of every process that edgeopt starts on a device: one file that runs there, the same bytes everywhere.
+
+It needs Python 3.9 and the file `proctree.py` beside it. Its argument is one JSON object:
+
+    argv                what to start
+    environment         variables to add
+    mark                `NAME=value`, in the environment of everything that the process starts
+    silence_s           end it when the host has said nothing for so long: the host is gone, or the link is
+    limit_s             end it after so long, whatever happens; null for no limit
+    memory_limit_bytes  end it when it and its children hold more; null for no limit
+    cores               the cores that it may use; null for all
+
+Standard input goes to the process line by line; an empty line is a sign of life from the host and goes nowhere. The
+process has standard output and error to itself. When it has ended, the last line on standard output says how:
+`{"ended": CODE, "because": TEXT}`, with the text of what the guard ended it for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+TYPE_CHECKING = False  # typing itself is not needed on the device
+if TYPE_CHECKING:
+    from typing import Any
+
+    from edgeopt.devices.proctree import marked, tree_rss_bytes
+else:
+    from proctree import marked, tree_rss_bytes
+
+WATCH_S = 0.2
+READ_BYTES = 1 << 16
+WAIT_S = 5.0
+"""How long a process may take to end by itself when its input has ended."""
+
+
+class Guard:
+    """Starts one process and ends it, with everything that it started, when it must not go on."""
+
+    def __init__(self, wanted: dict[str, Any]) -> None:
+        self._wanted = wanted
+        self._because = ""
+        self._heard = time.monotonic()
+        name, _, value = wanted["mark"].partition("=")
+        self._process = subprocess.Popen(
+            wanted["argv"],
+            stdin=subprocess.PIPE,
+            env={**os.environ, **wanted["environment"], name: value},
+            start_new_session=True,
+            preexec_fn=self._keep_to_cores if wanted["cores"] else None,  # noqa: PLW1509 - no thread runs yet
+        )
+
+    def run(self) -> int:
+        """Return the code that the process ended with; negative for a signal."""
+        threading.Thread(target=self._watch, daemon=True).start()
+        threading.Thread(target=self._forward, daemon=True).start()
+        code = self._process.wait()
+        self._end_all()
+        return code
+
+    @property
+    def because(self) -> str:
+        """Why the guard ended the process; empty when it did not."""
+        return self._because
+
+    def _keep_to_cores(self) -> None:
+        os.sched_setaffinity(0, self._wanted["cores"])
+
+    def _forward(self) -> None:
+        """Hand what the host says to the process; an end of it is the end of the process too."""
+        stdin, rest = self._process.stdin, b""
+        with contextlib.suppress(OSError), selectors.DefaultSelector() as selector:
+            selector.register(0, selectors.EVENT_READ)
+            while selector.select():
+                chunk = os.read(0, READ_BYTES)
+                if not chunk:
+                    break
+                self._heard = time.monotonic()
+                *lines, rest = (rest + chunk).split(b"\n")
+                said = b"".join(line + b"\n" for line in lines if line)
+                if said and stdin is not None:
+                    stdin.write(said)
+                    stdin.flush()
+        with contextlib.suppress(OSError):
+            if stdin is not None:
+                stdin.close()
+        time.sleep(WAIT_S)
+        self._stop("the host is gone")
+
+    def _watch(self) -> None:
+        """End the process when the host is silent, when it takes too long, or when it holds too much memory."""
+        begin = time.monotonic()
+        silence_s, limit_s, limit_bytes = (self._wanted[k] for k in ("silence_s", "limit_s", "memory_limit_bytes"))
+        while self._process.poll() is None:
+            time.sleep(WATCH_S)
+            now = time.monotonic()
+            if now - self._heard > silence_s:
+                self._stop("the host is gone")
+            elif limit_s is not None and now - begin > limit_s:
+                self._stop(f"took longer than {limit_s:g} s")
+            elif limit_bytes is not None and tree_rss_bytes(self._process.pid) > limit_bytes:
+                self._stop(f"used more memory than the limit of {limit_bytes / 1e6:.0f} MB")
+
+    def _stop(self, because: str) -> None:
+        if self._process.poll() is None:
+            self._because = self._because or because
+            self._end_all()
+
+    def _end_all(self) -> None:
+        """Kill the group of the process, and what has left the group but bears the mark."""
+        with contextlib.suppress(OSError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        for pid in marked(self._wanted["mark"]):
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+
+
+def main() -> None:
+    """Guard one process and say how it ended."""
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a lost link must not end the guard before the process
+    guard = Guard(json.loads(sys.argv[1]))
+    code = guard.run()
+    with contextlib.suppress(OSError):
+        os.write(1, json.dumps({"ended": code, "because": guard.because}).encode() + b"\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,60 @@
+"""A file or folder as one tar, named by its content: what is on the device already is not sent again."""
+
+from __future__ import annotations
+
+import hashlib
+import tarfile
+import tempfile
+from typing import IO, TYPE_CHECKING
+
+from edgeopt.errors import BadInputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+IN_MEMORY_BYTES = 16 << 20
+BLOCK_BYTES = 1 << 20
+
+
+class Parcel:
+    """The same files give the same bytes, whoever packs them and when.
+
+    Args:
+        paths: Files and folders, each by its own name at the top of the tar.
+
+    Raises:
+        BadInputError: One of them cannot be read.
+    """
+
+    def __init__(self, paths: Iterable[Path]) -> None:
+        self.stream: IO[bytes] = tempfile.SpooledTemporaryFile(IN_MEMORY_BYTES)  # noqa: SIM115 - closed by `close`
+        """The tar, at its beginning."""
+        try:
+            with tarfile.open(fileobj=self.stream, mode="w", format=tarfile.PAX_FORMAT) as tar:
+                for path in sorted(paths):
+                    tar.add(path, arcname=path.name, filter=_anonymous)
+        except OSError as error:
+            raise BadInputError(f"{error.filename} cannot be read: {error.strerror}") from error
+        self.sha256 = self._hash()
+        """Of the tar, as hexadecimal text."""
+
+    def close(self) -> None:
+        """Free what the tar takes."""
+        self.stream.close()
+
+    def _hash(self) -> str:
+        self.stream.seek(0)
+        digest = hashlib.sha256()
+        while block := self.stream.read(BLOCK_BYTES):
+            digest.update(block)
+        self.stream.seek(0)
+        return digest.hexdigest()
+
+
+def _anonymous(entry: tarfile.TarInfo) -> tarfile.TarInfo:
+    """Return an entry without what differs from one machine, or one day, to the next."""
+    entry.uid = entry.gid = entry.mtime = 0
+    entry.uname = entry.gname = ""
+    entry.mode = 0o755 if entry.isdir() else 0o644
+    return entry

@@ -1,0 +1,214 @@
+"""A device behind ssh, by the system's own OpenSSH: aliases, keys, agents and jumps work as the user has them.
+
+One master connection per device carries everything. It runs `cat` there on a pipe of ours, so that it ends with this
+process, however that ends. Host keys are always checked, and no password is ever asked for.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import tempfile
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgeopt.errors import DeviceError, one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+COMMAND_VARIABLE = "EDGEOPT_SSH"
+"""In the environment: the command to use instead of `ssh`, for instance `ssh -F team_config`."""
+CONNECT_S = 10
+ALIVE_S, ALIVE_COUNT = 5, 3
+"""The link is given up after so many questions, one every so many seconds, that got no answer."""
+READY_S = 60.0
+POLL_S = 0.02
+NO_OTHER_WAY = "false"
+SOCKET = "s"
+"""Short: the path of a socket may have 90 characters."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """What a line of ssh's means; the texts may name `{host}` and `{login}`."""
+
+    pattern: str
+    message: str
+    hint: str
+
+
+REASONS = (
+    Reason(
+        r"REMOTE HOST IDENTIFICATION HAS CHANGED",
+        "the host key of {host} has changed: it is another machine, or somebody is in between",
+        "if it was installed anew: ssh-keygen -R {known}, then {login} once and compare the fingerprint",
+    ),
+    Reason(
+        r"No \S+ host key is known|Host key verification failed",
+        "the host key of {host} is unknown",
+        "run {login} once and compare the fingerprint that it shows with the device's",
+    ),
+    Reason(
+        r"Permission denied",
+        "{host} accepts none of your keys",
+        "copy one to it: ssh-copy-id {host}, or name it: edgeopt devices add NAME URI --key FILE",
+    ),
+    Reason(r"Could not resolve hostname", "there is no host called {host}", "is the name spelled as in ~/.ssh/config?"),
+    Reason(
+        r"Connection refused", "{host} runs no ssh server at that port", "is ssh switched on there, and the port right?"
+    ),
+    Reason(
+        r"timed out|No route to host|Network is unreachable|Host is down",
+        "{host} does not answer",
+        "is it switched on, and in this network?",
+    ),
+    Reason(
+        r"Connection (closed|reset)|Broken pipe|not responding", "{host} closed the connection", "is it still running?"
+    ),
+)
+
+
+class SshTransport:
+    """Runs shell commands on a machine behind ssh.
+
+    Args:
+        host: A name, an address, or an alias of the user's ssh configuration.
+        user: Who to be there; what ssh itself would take when empty.
+        port: Where the server listens; what ssh itself would take when None.
+        key: A private key's file; those that ssh itself would try when None.
+        jump: A host to go through, as `ssh -J` takes it.
+        workdir: The folder for edgeopt's files there; `~/.cache/edgeopt` when empty.
+    """
+
+    def __init__(  # noqa: PLR0913 - what the user may say of one device
+        self,
+        host: str,
+        *,
+        user: str = "",
+        port: int | None = None,
+        key: Path | None = None,
+        jump: str = "",
+        workdir: str = "",
+    ) -> None:
+        if not re.fullmatch(r"[\w.:\[\]%][\w.:\[\]%-]*", host) or (user and not re.fullmatch(r"[\w.][\w.@\\-]*", user)):
+            raise DeviceError(f"{user + '@' if user else ''}{host} is no address for ssh", hint="ssh://user@host:port")
+        self.uri = f"ssh://{user + '@' if user else ''}{host}{f':{port}' if port else ''}"
+        self.workdir = shlex.quote(workdir) if workdir else '"$HOME"/.cache/edgeopt'
+        self._host = host
+        self._user, self._port, self._key, self._jump = user, port, key, jump
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._master: subprocess.Popen[bytes] | None = None
+
+    def connect(self) -> None:
+        """Open the master connection; an older one is closed.
+
+        Raises:
+            DeviceError: The device cannot be reached, its host key is unknown or has changed, or it takes no key of
+                ours.
+        """
+        self.close()
+        self._folder = tempfile.TemporaryDirectory(prefix="edgeopt-", dir="/tmp")
+        argv = [*self._program(), "-M", "-S", self._socket, *self._options(), "--", self._host, "cat >/dev/null"]
+        try:
+            with self._log.open("wb") as log:
+                self._master = subprocess.Popen(
+                    argv, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=log, start_new_session=True
+                )
+        except OSError as error:
+            self.close()
+            message = f"{argv[0]} cannot be started: {error.strerror}"
+            raise DeviceError(message, hint="install OpenSSH's client") from error
+        until = time.monotonic() + READY_S
+        while not Path(self._socket).exists():
+            if self._master.poll() is not None or time.monotonic() > until:
+                cause = self.why("")
+                self.close()
+                raise cause
+            time.sleep(POLL_S)
+
+    def argv(self, command: str) -> list[str]:
+        """Return the ssh that runs a command over the master connection, and only over it."""
+        # Without a master connection ssh would open one of its own, which nobody would end.
+        only = ["-S", self._socket, "-o", "ControlMaster=no", "-o", f"ProxyCommand={NO_OTHER_WAY}"]
+        return [*self._program(), *only, *self._options(), "--", self._host, command]
+
+    def why(self, said: str) -> DeviceError:
+        """Return what ssh's words mean; those of the master connection are looked at too."""
+        with suppress(OSError):
+            said += self._log.read_text("utf-8", "replace")
+        names = {"host": self._host, "login": shlex.join(self._login()), "known": self._known()}
+        for reason in REASONS:
+            if re.search(reason.pattern, said):
+                return DeviceError(reason.message.format(**names), hint=reason.hint.format(**names))
+        last = [line for line in said.splitlines() if line.strip()][-1:]
+        return DeviceError(f"ssh to {self._host} ended", hint=one_line(last[0]) if last else "is it still running?")
+
+    def close(self) -> None:
+        """End the master connection, and with it all that goes over it."""
+        if self._master is not None:
+            if self._master.stdin is not None:
+                with suppress(OSError):
+                    self._master.stdin.close()
+            self._master.terminate()
+            try:
+                self._master.wait(ALIVE_S)
+            except subprocess.TimeoutExpired:
+                self._master.kill()
+                self._master.wait()
+            self._master = None
+        if self._folder is not None:
+            self._folder.cleanup()
+            self._folder = None
+
+    @property
+    def _socket(self) -> str:
+        return str(self._private / SOCKET)
+
+    @property
+    def _log(self) -> Path:
+        return self._private / "log"
+
+    @property
+    def _private(self) -> Path:
+        if self._folder is None:
+            raise DeviceError(f"{self.uri} is not connected")
+        return Path(self._folder.name)
+
+    def _program(self) -> list[str]:
+        return shlex.split(os.environ.get(COMMAND_VARIABLE, "")) or ["ssh"]
+
+    def _options(self) -> list[str]:
+        return [*self._address(), "-T", *(part for option in self._settings() for part in ("-o", option))]
+
+    def _settings(self) -> Iterator[str]:
+        yield "BatchMode=yes"
+        yield "StrictHostKeyChecking=yes"
+        yield f"ConnectTimeout={CONNECT_S}"
+        yield f"ServerAliveInterval={ALIVE_S}"
+        yield f"ServerAliveCountMax={ALIVE_COUNT}"
+        yield "ControlPersist=no"
+        if self._key is not None:
+            yield "IdentitiesOnly=yes"
+
+    def _address(self) -> list[str]:
+        """Return what the user said of the way to the device, as arguments of ssh."""
+        return [
+            *(["-l", self._user] if self._user else []),
+            *(["-p", str(self._port)] if self._port else []),
+            *(["-i", str(self._key.expanduser())] if self._key else []),
+            *(["-J", self._jump] if self._jump else []),
+        ]
+
+    def _login(self) -> list[str]:
+        """Return the command with which a person logs in."""
+        return [*self._program(), *self._address(), self._host]
+
+    def _known(self) -> str:
+        """Return the device's name in the file of known hosts."""
+        return shlex.quote(f"[{self._host}]:{self._port}" if self._port else self._host)

@@ -1,0 +1,115 @@
+"""What lies on a device: files by the hash of their content, pushed once, and what is pulled back."""
+
+from __future__ import annotations
+
+import hashlib
+import posixpath
+import shlex
+import tarfile
+from io import BytesIO
+from typing import TYPE_CHECKING
+
+from edgeopt.devices.link import CommandError
+from edgeopt.devices.parcel import Parcel
+from edgeopt.errors import DeviceError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from edgeopt.devices.link import Link
+
+PUSH_S = 600.0
+FILES = "files"
+CHANGED_ON_THE_WAY = 65
+"""What the unpacking command returns when the hash is not the one that was sent."""
+
+
+class Store:
+    """The files of edgeopt on one device.
+
+    Args:
+        link: The way to it.
+    """
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._pushed: dict[tuple[Path, ...], str] = {}
+        self._there: set[str] = set()
+        self.folder = ""
+        """The work folder on the device, as an absolute path."""
+
+    def open(self) -> None:
+        """Make the work folder, and see what is in it.
+
+        Raises:
+            DeviceError: It cannot be made.
+        """
+        place = self._link.transport.workdir
+        command = f"umask 077; mkdir -p {place}/{FILES} && cd {place} && pwd -P && ls {FILES}"
+        folder, *names = self._link.run(command, "making its work folder").decode("utf-8", "replace").splitlines()
+        self.folder, self._there = folder, set(names)
+        for paths, digest in self._pushed.items():  # it may have lost them, when it was started anew
+            if digest not in self._there:
+                self._send(paths)
+
+    def push(self, *paths: Path) -> str:
+        """Make files and folders of the host readable on the device, side by side; return the folder they are in.
+
+        Raises:
+            DeviceError: They cannot be stored there.
+        """
+        digest = self._pushed.get(paths) or self._send(paths)
+        self._pushed[paths] = digest
+        return posixpath.join(self.folder, FILES, digest)
+
+    def pull(self, remote: str, path: Path) -> None:
+        """Copy a folder of the device to `path` on the host.
+
+        Raises:
+            DeviceError: It cannot be read there, or arrives other than it was.
+        """
+        quoted = shlex.quote(remote)
+        command = f"cd {quoted} && tar -cf - ."
+        packed = self._link.run(command, "reading what was made there", timeout_s=PUSH_S)
+        said = self._link.run(f"cd {quoted} && tar -cf - . | sha256sum", "checking what was made there").split()[:1]
+        if said != [hashlib.sha256(packed).hexdigest().encode()]:
+            raise DeviceError(f"{self._link.transport.uri}: {remote} changed on its way")
+        path.mkdir(parents=True, exist_ok=True)
+        with tarfile.open(fileobj=BytesIO(packed)) as tar:
+            tar.extractall(path, filter="data")
+
+    def _send(self, paths: Iterable[Path]) -> str:
+        """Store files under the hash of their content, unless they are there; return the hash."""
+        parcel = Parcel(paths)
+        try:
+            if parcel.sha256 not in self._there:
+                self._link.run(
+                    _unpacking(self.folder, parcel.sha256), "storing files", send=parcel.stream, timeout_s=PUSH_S
+                )
+                self._there.add(parcel.sha256)
+        except CommandError as error:
+            raise _why_not_stored(error) from error
+        finally:
+            parcel.close()
+        return parcel.sha256
+
+
+def _unpacking(folder: str, digest: str) -> str:
+    """Return the command that reads a tar, checks it, and puts its files into place all at once."""
+    final = shlex.quote(posixpath.join(folder, FILES, digest))
+    return f"""
+umask 077; t={final}.$$; trap 'rm -rf "$t" "$t.tar"' EXIT
+cat >"$t.tar" || exit
+[ "$(sha256sum <"$t.tar" | cut -c1-64)" = {digest} ] || exit {CHANGED_ON_THE_WAY}
+mkdir "$t" && tar -xf "$t.tar" -C "$t" || exit
+[ -d {final} ] || mv "$t" {final}"""
+
+
+def _why_not_stored(error: CommandError) -> DeviceError:
+    """Return what the user should know of files that could not be stored."""
+    if "No space left" in error.said or "quota" in error.said:
+        return DeviceError(f"{error.message}: its disk is full", hint="free some space there: edgeopt devices clean")
+    if error.code == CHANGED_ON_THE_WAY:
+        return DeviceError(f"{error.message}: they changed on their way", hint="the link is bad; try again")
+    return error

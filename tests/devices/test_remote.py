@@ -1,0 +1,160 @@
+"""A device behind a real ssh server: files, processes, and what goes wrong on the way."""
+
+import json
+import shlex
+import signal
+import time
+
+import pytest
+
+from edgeopt.devices import remote as remote_module
+from edgeopt.devices.channel import ChannelClosed
+from edgeopt.devices.link import Link, LinkLostError
+from edgeopt.devices.remote import RemoteDevice
+from edgeopt.devices.ssh import COMMAND_VARIABLE, SshTransport
+from edgeopt.errors import DeviceError
+from tests.standins.waiting import until
+
+ECHO = """
+import json, os, subprocess, sys, time
+for line in sys.stdin:
+    message = json.loads(line)
+    if message.get("spawn"):
+        subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"], start_new_session=True)
+    if message.get("die"):
+        os.kill(os.getpid(), message["die"])
+    if message.get("hang"):
+        time.sleep(300)
+    if message.get("write"):
+        os.makedirs(message["write"])
+        open(message["write"] + "/answer", "w").write("42")
+    print(json.dumps({"said": message, "cores": sorted(os.sched_getaffinity(0))}), flush=True)
+"""
+
+
+@pytest.fixture
+def connected(sshd, monkeypatch):
+    """A device behind ssh, and its server."""
+    monkeypatch.setenv(COMMAND_VARIABLE, shlex.join(["ssh", "-F", str(sshd.config)]))
+    device = RemoteDevice(SshTransport(sshd.alias), python=sshd.python)
+    device.connect()
+    yield device
+    device.close()
+
+
+@pytest.fixture
+def script(tmp_path):
+    path = tmp_path / "a script's $(name).py"
+    path.write_text(ECHO)
+    return path
+
+
+def test_a_script_answers_and_nothing_is_left_of_it(connected, script, tmp_path, sshd):
+    with connected.open(script, log=tmp_path / "log") as channel:
+        assert channel.ask({"spawn": True}, 30)["said"] == {"spawn": True}
+    connected.close()
+    until(lambda: sshd.processes() == {})
+
+
+def test_a_file_with_any_name_arrives_as_it_is_and_once(connected, tmp_path, monkeypatch):
+    folder = tmp_path / "a 'b' \"c\" $(touch x)\nd \x1b[31m"
+    folder.mkdir()
+    (folder / "data").write_bytes(bytes(range(256)) * 1000)
+    there = connected.push(folder)
+    connected.pull(there, tmp_path / "back")
+    assert (tmp_path / "back" / "data").read_bytes() == (folder / "data").read_bytes()
+    monkeypatch.setattr(Link, "run", None)
+    assert connected.push(folder) == there
+
+
+def test_what_a_script_wrote_comes_back(connected, script, tmp_path):
+    place = connected.place()
+    with connected.open(script, log=tmp_path / "log") as channel:
+        channel.ask({"write": place}, 30)
+    connected.pull(place, tmp_path / "back")
+    assert (tmp_path / "back" / "answer").read_text() == "42"
+
+
+def test_a_crash_says_its_signal(connected, script, tmp_path):
+    with connected.open(script, log=tmp_path / "log") as channel, pytest.raises(ChannelClosed, match="SIGSEGV"):
+        channel.ask({"die": int(signal.SIGSEGV)}, 30)
+
+
+def test_too_much_memory_and_too_much_time_are_ended_there(connected, script, tmp_path):
+    with (
+        connected.open(script, log=tmp_path / "log", memory_limit_bytes=1 << 20) as channel,
+        pytest.raises(ChannelClosed, match="used more memory than the limit of 1 MB"),
+    ):
+        channel.ask({"hang": True}, 30)
+    with (
+        connected.open(script, log=tmp_path / "log", limit_s=0.5) as channel,
+        pytest.raises(ChannelClosed, match=r"took longer than 0\.5 s"),
+    ):
+        channel.ask({"hang": True}, 30)
+
+
+def test_a_cut_link_is_said_to_be_one_and_the_device_comes_back(connected, script, tmp_path, sshd):
+    with connected.open(script, log=tmp_path / "log") as channel:
+        channel.ask({}, 30)
+        sshd.kill_sessions()
+        with pytest.raises(LinkLostError, match="the link was lost"):
+            channel.ask({}, 30)
+    with pytest.raises(LinkLostError):
+        connected.push(tmp_path)
+    connected.connect()
+    with connected.open(script, log=tmp_path / "log") as channel:
+        assert channel.ask({"again": 1}, 30)["said"] == {"again": 1}
+
+
+def test_a_process_whose_host_is_silent_ends_itself(connected, script, tmp_path, sshd, monkeypatch):
+    monkeypatch.setattr(remote_module, "SILENCE_S", 4.0)
+    monkeypatch.setattr(remote_module, "BEAT_S", 100.0)
+    with connected.open(script, log=tmp_path / "log") as channel:
+        channel.ask({"spawn": True}, 30)
+        begin = time.monotonic()
+        with pytest.raises(ChannelClosed, match="the host is gone"):
+            channel.ask({"hang": True}, 30)
+        assert time.monotonic() - begin < 20
+
+
+def test_cores(sshd, script, tmp_path, monkeypatch):
+    monkeypatch.setenv(COMMAND_VARIABLE, shlex.join(["ssh", "-F", str(sshd.config)]))
+    device = RemoteDevice(SshTransport(sshd.alias), python=sshd.python, cores=[1])
+    device.connect()
+    with device.open(script, log=tmp_path / "log") as channel:
+        assert channel.ask({}, 30)["cores"] == [1]
+    device.close()
+
+
+def test_an_unknown_and_a_changed_host_key_are_refused_with_what_to_do(sshd, monkeypatch):
+    monkeypatch.setenv(COMMAND_VARIABLE, shlex.join(["ssh", "-F", str(sshd.config)]))
+    known = sshd.known_hosts.read_text()
+    sshd.known_hosts.write_text("")
+    with pytest.raises(DeviceError, match="the host key of board is unknown") as unknown:
+        SshTransport(sshd.alias).connect()
+    assert "run ssh -F" in unknown.value.hint
+    sshd.known_hosts.write_text(known)
+    sshd.change_host_key()
+    with pytest.raises(DeviceError, match="host key of board has changed") as changed:
+        SshTransport(sshd.alias).connect()
+    assert "ssh-keygen -R" in changed.value.hint
+
+
+def test_no_server_and_no_such_host(sshd, monkeypatch):
+    monkeypatch.setenv(COMMAND_VARIABLE, shlex.join(["ssh", "-F", str(sshd.config)]))
+    sshd.stop()
+    with pytest.raises(DeviceError, match="runs no ssh server"):
+        SshTransport(sshd.alias).connect()
+    with pytest.raises(DeviceError, match="no host called"):
+        SshTransport("no-such-host.invalid").connect()
+
+
+@pytest.mark.parametrize("host", ["-oProxyCommand=true", "a b", "", "a;b"])
+def test_what_is_no_host_is_never_given_to_ssh(host):
+    with pytest.raises(DeviceError, match="is no address for ssh"):
+        SshTransport(host)
+
+
+def test_the_message_of_the_guard_is_json(connected, script, tmp_path):
+    with connected.open(script, log=tmp_path / "log") as channel:
+        assert json.loads(json.dumps(channel.ask({"é": "ü\n"}, 30)["said"])) == {"é": "ü\n"}
