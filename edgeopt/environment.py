@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from packaging.requirements import Requirement
 
 from edgeopt.errors import ExitCode
-from edgeopt.measure.facts import QUIET_GOVERNORS, find_facts, find_health, find_runtimes
+from edgeopt.measure.facts import GOVERNOR_COMMAND, QUIET_GOVERNORS, find_facts, find_health, find_runtimes
 from edgeopt.registry import find_backends
 from edgeopt.requirements import unmet
 
@@ -186,7 +186,7 @@ def _about_machine(health: Health, folders: Sequence[Folder]) -> Iterator[Findin
     """Yield what makes measuring noisy or exporting fail."""
     if health.governor and health.governor not in QUIET_GOVERNORS:
         text = f"the CPU governor is {health.governor}, so clocks change while measuring"
-        yield Finding(text, "sudo cpupower frequency-set --governor performance")
+        yield Finding(text, GOVERNOR_COMMAND)
     for folder in folders:
         if folder.free_bytes < LITTLE_BYTES:
             yield Finding(f"little room is left in {folder.path}; exports may fail")

@@ -1,85 +1,122 @@
-"""What a machine is, and how it is at this moment: nothing but the standard library."""
+"""What a device is, how it is at this moment, and what that says about numbers that are measured on it."""
 
 from __future__ import annotations
 
-import contextlib
-import importlib.metadata
-import os
-import platform
-import subprocess
-import sys
-import time
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+from edgeopt.errors import one_line
+from edgeopt.measure import observer, system
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+OBSERVER_FILES = (Path(observer.__file__), Path(system.__file__))
+"""What a device needs side by side, so that `import observer` works there."""
 RUNTIMES = ("tensorflow", "keras", "ai-edge-litert", "numpy")
 """Distributions whose versions explain a number."""
 BUSY_SHARE = 0.15
 """Share of the machine that other processes may take before a comparison is doubted."""
-QUIET_GOVERNORS = ("performance", "schedutil", "")
+QUIET_GOVERNORS = ("performance",)
+"""Governors that keep the clock where it is; all others follow the load, and interleaved rounds are made of pauses."""
+GOVERNOR_COMMAND = "echo performance | sudo tee /sys/devices/system/cpu/cpu*/cpufreq/scaling_governor"
 HOT_C = 85.0
 WIDE_SPREAD = 0.10
 """Relative spread of an artifact's rounds above which the machine was too noisy."""
-LOOK_S = 0.25
-_CPU = Path("/sys/devices/system/cpu")
-_THERMAL = Path("/sys/class/thermal")
-_CGROUP = Path("/sys/fs/cgroup")
+SLOW_SHARE = 0.7
+"""Share of its clock below which a processor has been slowed."""
+LITTLE_BATTERY_PERCENT = 20
+"""Below this phones begin to save power."""
+LITTLE_MEMORY_BYTES = 128 * 2**20
+"""A runtime with a small model takes about as much; with less, the system begins to move memory to the disk."""
+MOST_ENTRIES, MOST = 1000, 1e300
+_MOMENTS = (
+    "load_average",
+    "busy_share",
+    "temperature_c",
+    "temperature_zone",
+    "frequencies_mhz",
+    "throttled",
+    "throttle_counts",
+    "available_bytes",
+    "battery_percent",
+    "charging",
+)
+"""What may change while measuring, so that a run keeps it twice."""
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a device is; field for field what the run says of it."""
+    """What a device is; field for field what the run says of it. Empty or 0 where the device does not tell."""
 
-    uri: str
-    machine: str
-    os: str
-    cpu: str
-    cores: int
-    memory_bytes: int
-    python: str
+    uri: str = ""
+    machine: str = ""
+    os: str = ""
+    cpu: str = ""
+    cores: int = 1
+    memory_bytes: int = 0
+    python: str = ""
     runtimes: Mapping[str, str] = field(default_factory=dict)
+    details: Mapping[str, Any] = field(default_factory=dict)
+    """What else it tells, flat: `soc`, `board`, `core_types`, `kernel`, `libc`, `emulated` and more."""
+
+    @classmethod
+    def from_dict(cls, found: Any) -> Facts:
+        """Return the facts that a device answered; unknown keys are ignored, missing ones have their defaults.
+
+        Raises:
+            ValueError: It is no mapping, or a value is of a wrong type.
+        """
+        return cls(**_checked(cls, found))
 
 
 @dataclass(frozen=True, slots=True)
 class Health:
     """How a device is at one moment; None where it does not tell."""
 
-    load_average: float | None
+    load_average: float | None = None
     """Processes that wanted to run in the last minute."""
-    busy_share: float | None
+    busy_share: float | None = None
     """Share of all cores that is in use right now."""
-    governor: str | None
-    temperature_c: float | None
-    cores_allowed: int
+    governor: str | None = None
+    """Where groups of cores have different ones, each with its groups."""
+    temperature_c: float | None = None
+    cores_allowed: int = 1
+    temperature_zone: str = ""
+    """The sensor that showed `temperature_c`, the highest."""
+    frequencies_mhz: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """By group of cores: `cur` now, `max` of the hardware, `allowed` at this moment, `base` without turbo."""
+    throttled: tuple[str, ...] = ()
+    """What slows the processor at this moment."""
+    throttle_counts: Mapping[str, int] = field(default_factory=dict)
+    """How often it was slowed since the device started; a Raspberry Pi tells only whether, as 0 or 1."""
+    available_bytes: int | None = None
+    battery_percent: int | None = None
+    charging: bool | None = None
+    """Whether power comes from outside; None where there is no battery."""
+    emulated: str = ""
+    """What computes the processor's instructions; empty on a real processor."""
+
+    @classmethod
+    def from_dict(cls, found: Any) -> Health:
+        """Return the health that a device answered; unknown keys are ignored, missing ones have their defaults.
+
+        Raises:
+            ValueError: It is no mapping, or a value is of a wrong type.
+        """
+        return cls(**_checked(cls, found))
 
 
 def find_facts(uri: str) -> Facts:
     """Return what this machine is."""
-    return Facts(
-        uri=uri,
-        machine=platform.machine(),
-        os=_system(),
-        cpu=_cpu_model(),
-        cores=cores_allowed(),
-        memory_bytes=memory_bytes(),
-        python=platform.python_version(),
-        runtimes=find_runtimes(RUNTIMES),
-    )
+    return Facts.from_dict({**observer.facts(), "uri": uri, "runtimes": find_runtimes(RUNTIMES)})
 
 
 def find_health() -> Health:
     """Return how this machine is; takes a quarter of a second, in which nothing should be measured."""
-    return Health(
-        load_average=os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
-        busy_share=_busy_share(),
-        governor=_read(_CPU / "cpu0" / "cpufreq" / "scaling_governor"),
-        temperature_c=_temperature_c(),
-        cores_allowed=cores_allowed(),
-    )
+    return Health.from_dict(observer.health())
 
 
 def summarise_health(before: Health, after: Health, spreads: Mapping[str, float]) -> dict[str, Any]:
@@ -93,143 +130,210 @@ def summarise_health(before: Health, after: Health, spreads: Mapping[str, float]
     return {
         "governor": before.governor,
         "cores_allowed": before.cores_allowed,
-        "load_average": [before.load_average, after.load_average],
-        "busy_share": [before.busy_share, after.busy_share],
-        "temperature_c": [before.temperature_c, after.temperature_c],
+        "emulated": before.emulated,
+        **{name: [_as_json(getattr(moment, name)) for moment in (before, after)] for name in _MOMENTS},
         "doubts": find_doubts(before, after, spreads),
     }
 
 
+def _as_json(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
 def find_doubts(before: Health, after: Health, spreads: Mapping[str, float]) -> list[str]:
-    """Return why the numbers may not be what a quiet machine gives, each with what to do."""
-    doubts = []
-    busy = max((share for share in (before.busy_share, after.busy_share) if share is not None), default=0.0)
-    if busy > BUSY_SHARE:
-        doubts.append(f"other processes used {busy:.0%} of the machine; end them and measure again")
-    noisy = sorted(name for name, spread in spreads.items() if spread > WIDE_SPREAD)
-    if noisy:
-        doubts.append(
-            f"the rounds of {', '.join(noisy)} lay more than {WIDE_SPREAD:.0%} apart; measure again on a quiet machine"
-            " or with more --seconds"
-        )
-    if before.governor and before.governor not in QUIET_GOVERNORS:
-        doubts.append(
-            f"the CPU governor is {before.governor}, so clocks change while measuring;"
-            " set it with: sudo cpupower frequency-set --governor performance"
-        )
-    hottest = max((t for t in (before.temperature_c, after.temperature_c) if t is not None), default=0.0)
-    if hottest > HOT_C:
-        doubts.append(f"the processor reached {hottest:.0f} °C and may have slowed down; let it cool and measure again")
-    return doubts
+    """Return why the numbers may not be what a quiet device gives, each with what to do.
+
+    `docs/health-warnings.md` explains every one of them.
+    """
+    return [
+        *_about_noise(before, after, spreads),
+        *_about_clocks(before, after),
+        *_about_heat(before, after),
+        *_about_supplies(before, after),
+        *_about_reality(before),
+    ]
 
 
 def find_runtimes(distributions: Iterable[str]) -> dict[str, str]:
     """Return the versions of those distributions that are installed here."""
-    versions = {}
-    for name in distributions:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            versions[name] = importlib.metadata.version(name)
-    return versions
+    return observer.versions(distributions)
 
 
 def cores_allowed() -> int:
     """Return how many cores this process may use: its affinity, and the quota of its control group."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota = _quota_cores()
-    return cores if quota is None else max(1, min(cores, int(quota)))
-
-
-def _quota_cores() -> float | None:
-    """Return the control group's limit in cores, None where there is none."""
-    both = _read(_CGROUP / "cpu.max")
-    if both is None:
-        quota, period = (_read(_CGROUP / "cpu" / f"cpu.cfs_{part}_us") for part in ("quota", "period"))
-    else:
-        quota, _, period = both.partition(" ")
-    try:
-        cores = float(quota or "") / float(period or "")
-    except (ValueError, ZeroDivisionError):
-        return None
-    return cores if cores > 0 else None
-
-
-def _busy_share() -> float | None:
-    """Return the share of all cores that is in use during a short look."""
-    first = _jiffies()
-    if first is None:
-        return None
-    time.sleep(LOOK_S)
-    second = _jiffies() or first
-    total, idle = (later - earlier for later, earlier in zip(second, first, strict=True))
-    return 1 - idle / total if total > 0 else None
-
-
-def _jiffies() -> tuple[int, int] | None:
-    """Return all ticks of all cores since the start of the machine, and those that were idle."""
-    line = (_read(Path("/proc/stat")) or "").partition("\n")[0].split()
-    if len(line) < 9:  # noqa: PLR2004 - user nice system idle iowait irq softirq steal
-        return None
-    ticks = [int(count) for count in line[1:9]]
-    return sum(ticks), ticks[3] + ticks[4]
-
-
-def _temperature_c() -> float | None:
-    """Return the hottest of the machine's sensors."""
-    readings = []
-    with contextlib.suppress(OSError):
-        for zone in _THERMAL.glob("thermal_zone*/temp"):
-            with contextlib.suppress(ValueError, TypeError):
-                readings.append(int(_read(zone) or "") / 1000)
-    return max(readings, default=None)
-
-
-def _system() -> str:
-    """Return the name of the operating system as its users know it."""
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError):
-            return f"{platform.freedesktop_os_release().get('PRETTY_NAME', 'Linux')}, Linux {platform.release()}"
-    return f"{platform.system()} {platform.release()}"
-
-
-def _cpu_model() -> str:
-    """Return the processor's name."""
-    for line in (_read(Path("/proc/cpuinfo")) or "").splitlines():
-        key, _, value = line.partition(":")
-        if key.strip() in ("model name", "Model", "Hardware"):
-            return value.strip()
-    return _command(["sysctl", "-n", "machdep.cpu.brand_string"]) or platform.processor() or platform.machine()
+    return observer.cores_allowed(observer.limits())
 
 
 def memory_bytes() -> int:
     """Return the memory that this machine has, or what its control group may use; 0 where neither is told."""
-    limits = []
-    with contextlib.suppress(ValueError, OSError):
-        limits.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    with contextlib.suppress(ValueError):  # the word "max" stands for no limit
-        limits.append(int(_read(Path("/sys/fs/cgroup/memory.max")) or ""))
-    return min(limits, default=0)
+    return observer.memory_bytes(observer.limits())
 
 
 def available_bytes() -> int:
     """Return the memory that a new process may take; all that there is where the system does not tell."""
-    limit = memory_bytes()
-    for line in (_read(Path("/proc/meminfo")) or "").splitlines():
-        if line.startswith("MemAvailable:"):
-            return min(int(line.split()[1]) * 1024, limit or sys.maxsize)
-    return limit
+    return observer.available_bytes(observer.limits())
 
 
-def _command(argv: Sequence[str]) -> str:
-    """Return what a program says, nothing when it does not exist."""
-    try:
-        return subprocess.run(argv, capture_output=True, text=True, timeout=5, check=False).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return ""
+def _about_noise(before: Health, after: Health, spreads: Mapping[str, float]) -> Iterator[str]:
+    busy = max((share for share in (before.busy_share, after.busy_share) if share is not None), default=0.0)
+    if busy > BUSY_SHARE:
+        yield f"other processes used {busy:.0%} of the machine; end them and measure again"
+    noisy = sorted(name for name, spread in spreads.items() if spread > WIDE_SPREAD)
+    if noisy:
+        yield (
+            f"the rounds of {', '.join(noisy)} lay more than {WIDE_SPREAD:.0%} apart; measure again on a quiet machine"
+            " or with more --seconds"
+        )
 
 
-def _read(path: Path) -> str | None:
-    """Return a small file of the system, None where it cannot be read."""
-    try:
-        return path.read_text(encoding="utf-8", errors="replace").strip()
-    except OSError:
-        return None
+def _about_clocks(before: Health, after: Health) -> Iterator[str]:
+    governors = [governor for governor in (before.governor, after.governor) if governor not in (None, *QUIET_GOVERNORS)]
+    if governors:
+        yield f"the CPU governor is {governors[0]}, so clocks change while measuring; set it with: {GOVERNOR_COMMAND}"
+    if slowed := _slowed_clock(after):
+        yield (
+            f"the clock of the processor was {slowed[0]} of {slowed[1]} MHz after the run, so something slows it;"
+            " cool the device, check its power supply and measure again"
+        )
+
+
+def _slowed_clock(health: Health) -> tuple[int, int] | None:
+    """Return the clock that is farthest below its normal one, and the normal one, in MHz; None where none is far below.
+
+    Under a governor that follows the load the clock at rest says nothing, so that only the highest allowed one counts.
+    Of cores of one kind the fastest counts: the others may rest, or share what one core may have alone.
+    """
+    fastest: dict[int, int] = {}
+    for clocks in health.frequencies_mhz.values():
+        normal = clocks.get("base") or clocks.get("max")
+        names = ("allowed", "cur") if health.governor in QUIET_GOVERNORS else ("allowed",)
+        shown = [clocks[name] for name in names if name in clocks]
+        if normal and shown:
+            fastest[normal] = max(min(shown), fastest.get(normal, 0))
+    slow = [(mhz, normal) for normal, mhz in fastest.items() if mhz < SLOW_SHARE * normal]
+    return min(slow, key=lambda both: both[0] / both[1], default=None)
+
+
+def _about_heat(before: Health, after: Health) -> Iterator[str]:
+    hottest = max((before, after), key=lambda health: health.temperature_c or 0.0)
+    if hottest.temperature_c is not None and hottest.temperature_c > HOT_C:
+        sensor = f" ({hottest.temperature_zone})" if hottest.temperature_zone else ""
+        yield (
+            f"the processor reached {hottest.temperature_c:.0f} °C{sensor} and may have slowed down;"
+            " let it cool and measure again"
+        )
+    flags = [*before.throttled, *after.throttled]
+    flags += [
+        name.replace("_", " ")
+        for name, count in after.throttle_counts.items()
+        if count > before.throttle_counts.get(name, count)
+    ]
+    if flags:
+        yield (
+            f"the device was throttled during the run ({', '.join(dict.fromkeys(flags))});"
+            " cool it, check its power supply and measure again"
+        )
+
+
+def _about_supplies(before: Health, after: Health) -> Iterator[str]:
+    percents = [health.battery_percent for health in (before, after) if health.battery_percent is not None]
+    if percents and min(percents) < LITTLE_BATTERY_PERCENT:
+        yield f"the battery was at {min(percents)} %, and devices save power then; charge it and measure again"
+    if before.charging is False or after.charging is False:
+        yield "the device ran on its battery, and many are slower then; connect it to power and measure again"
+    free = [health.available_bytes for health in (before, after) if health.available_bytes is not None]
+    if free and min(free) < LITTLE_MEMORY_BYTES:
+        yield f"only {min(free) / 2**20:.0f} MiB of memory were free; end other processes and measure again"
+
+
+def _about_reality(before: Health) -> Iterator[str]:
+    if before.emulated:
+        yield (
+            f"the processor is emulated ({before.emulated}), so these are not the times of a real one;"
+            " measure on the device itself"
+        )
+
+
+def _checked(kind: type[Facts | Health], found: Any) -> dict[str, Any]:
+    """Return those members of a dataclass that a device has answered, each of its right type.
+
+    Raises:
+        ValueError: It is no mapping, or a value is of a wrong type.
+    """
+    if not isinstance(found, Mapping):
+        raise ValueError(f"the device did not answer its {kind.__name__.lower()}, but {one_line(found)}")  # noqa: TRY004
+    checked = {}
+    for member in fields(kind):
+        if member.name in found:
+            try:
+                checked[member.name] = _CHECKS[str(member.type)](found[member.name])
+            except TypeError:
+                said = one_line(repr(found[member.name]))
+                raise ValueError(f"the device answered for {member.name}: {said}") from None
+    return checked
+
+
+def _text(value: Any) -> str:
+    """Return a stranger's words without anything that a terminal would obey."""
+    if not isinstance(value, str):
+        raise TypeError
+    return "".join(char for char in one_line(value) if char.isprintable())
+
+
+def _whole(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**63:
+        raise TypeError
+    return value
+
+
+def _real(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < MOST:
+        raise TypeError
+    return float(value)
+
+
+def _flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError
+    return value
+
+
+def _flat(value: Any) -> Any:
+    """Return text, a number or a boolean."""
+    check = {int: _whole, bool: _flag, float: _real}.get(type(value), _text)
+    return check(value)
+
+
+def _or_none(check: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return lambda value: None if value is None else check(value)
+
+
+def _mapping(check: Callable[[Any], Any]) -> Callable[[Any], dict[str, Any]]:
+    def check_all(value: Any) -> dict[str, Any]:
+        if not isinstance(value, Mapping) or len(value) > MOST_ENTRIES:
+            raise TypeError
+        return {_text(name): check(item) for name, item in value.items()}
+
+    return check_all
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list | tuple) or len(value) > MOST_ENTRIES:
+        raise TypeError
+    return tuple(map(_text, value))
+
+
+_CHECKS: Mapping[str, Callable[[Any], Any]] = {
+    "str": _text,
+    "int": _whole,
+    "str | None": _or_none(_text),
+    "int | None": _or_none(_whole),
+    "float | None": _or_none(_real),
+    "bool | None": _or_none(_flag),
+    "tuple[str, ...]": _texts,
+    "Mapping[str, str]": _mapping(_text),
+    "Mapping[str, int]": _mapping(_whole),
+    "Mapping[str, Any]": _mapping(_flat),
+    "Mapping[str, Mapping[str, int]]": _mapping(_mapping(_whole)),
+}
+"""By the annotation of a member, what it takes; a TypeError refuses a value."""

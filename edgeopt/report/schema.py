@@ -84,6 +84,8 @@ class DeviceRecord:
     python: str
     runtimes: Mapping[str, str] = field(default_factory=dict)
     health: Mapping[str, Any] = field(default_factory=dict)
+    details: Mapping[str, Any] = field(default_factory=dict)
+    """What else the device tells of itself, flat; see `facts.Facts`."""
 
 
 @dataclass(frozen=True, slots=True)
