@@ -9,7 +9,7 @@ import shutil
 import stat
 from dataclasses import dataclass
 from importlib import metadata
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from edgeopt.errors import BadInputError, ExportError, readable
 from edgeopt.report.document import to_json
@@ -40,10 +40,15 @@ class Verification:
 
 def hash_file(file: Path) -> str:
     """Return the SHA-256 of a file as hexadecimal text."""
-    digest = hashlib.sha256()
     with file.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
+        return hash_stream(stream)
+
+
+def hash_stream(stream: IO[bytes]) -> str:
+    """Return the SHA-256 of what is left in a stream as hexadecimal text."""
+    digest = hashlib.sha256()
+    while block := stream.read(1 << 20):
+        digest.update(block)
     return digest.hexdigest()
 
 

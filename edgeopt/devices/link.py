@@ -15,8 +15,6 @@ from edgeopt.errors import DeviceError, one_line
 
 ANSWER_S = 30.0
 """How long a small command may take."""
-MISSING, CANNOT_RUN = 127, 126
-"""What a shell returns for a program that is not there, or is for another machine."""
 
 
 class LinkLostError(DeviceError):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import tarfile
 import tempfile
 from typing import IO, TYPE_CHECKING
 
+from edgeopt.artifact import hash_stream
 from edgeopt.errors import BadInputError
 
 if TYPE_CHECKING:
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 IN_MEMORY_BYTES = 16 << 20
-BLOCK_BYTES = 1 << 20
 
 
 class Parcel:
@@ -36,20 +35,14 @@ class Parcel:
                     tar.add(path, arcname=path.name, filter=_anonymous)
         except OSError as error:
             raise BadInputError(f"{error.filename} cannot be read: {error.strerror}") from error
-        self.sha256 = self._hash()
+        self.stream.seek(0)
+        self.sha256 = hash_stream(self.stream)
         """Of the tar, as hexadecimal text."""
+        self.stream.seek(0)
 
     def close(self) -> None:
         """Free what the tar takes."""
         self.stream.close()
-
-    def _hash(self) -> str:
-        self.stream.seek(0)
-        digest = hashlib.sha256()
-        while block := self.stream.read(BLOCK_BYTES):
-            digest.update(block)
-        self.stream.seek(0)
-        return digest.hexdigest()
 
 
 def _anonymous(entry: tarfile.TarInfo) -> tarfile.TarInfo:

@@ -26,9 +26,8 @@ BEAT_S = 5.0
 """How often the host gives a sign of life."""
 SILENCE_S = 30.0
 """After so long without one a process on the device is ended: the host is gone."""
-GUARD = Path(proctree.__file__).with_name(
-    "guard.py"
-)  # not imported here: on the device `proctree` is no part of a package
+# Not imported here, as it imports `proctree` the way it lies on the device: as no part of a package.
+GUARD = Path(proctree.__file__).with_name("guard.py")
 TOOLS = (GUARD, Path(proctree.__file__))
 """What every process there needs, beside its own script."""
 JOBS = "jobs"

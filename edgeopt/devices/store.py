@@ -51,7 +51,7 @@ class Store:
         self.folder, self._there = folder, set(names)
         for paths, digest in self._pushed.items():  # it may have lost them, when it was started anew
             if digest not in self._there:
-                self._send(paths)
+                self._pushed[paths] = self._send(paths)
 
     def push(self, *paths: Path) -> str:
         """Make files and folders of the host readable on the device, side by side; return the folder they are in.
@@ -69,11 +69,9 @@ class Store:
         Raises:
             DeviceError: It cannot be read there, or arrives other than it was.
         """
-        quoted = shlex.quote(remote)
-        command = f"cd {quoted} && tar -cf - ."
-        packed = self._link.run(command, "reading what was made there", timeout_s=PUSH_S)
-        said = self._link.run(f"cd {quoted} && tar -cf - . | sha256sum", "checking what was made there").split()[:1]
-        if said != [hashlib.sha256(packed).hexdigest().encode()]:
+        answer = self._link.run(_packing(remote), "reading what was made there", timeout_s=PUSH_S)
+        said, _, packed = answer.partition(b"\n")
+        if said != hashlib.sha256(packed).hexdigest().encode():
             raise DeviceError(f"{self._link.transport.uri}: {remote} changed on its way")
         path.mkdir(parents=True, exist_ok=True)
         with tarfile.open(fileobj=BytesIO(packed)) as tar:
@@ -104,6 +102,12 @@ cat >"$t.tar" || exit
 [ "$(sha256sum <"$t.tar" | cut -c1-64)" = {digest} ] || exit {CHANGED_ON_THE_WAY}
 mkdir "$t" && tar -xf "$t.tar" -C "$t" || exit
 [ -d {final} ] || mv "$t" {final}"""
+
+
+def _packing(remote: str) -> str:
+    """Return the command that prints the hash of a tar of a folder in a line, then the tar; it takes no room there."""
+    pack = f"tar -cf - -C {shlex.quote(remote)} ."
+    return f"{pack} | sha256sum | cut -c1-64 && {pack}"
 
 
 def _why_not_stored(error: CommandError) -> DeviceError:
