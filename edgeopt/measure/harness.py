@@ -48,7 +48,6 @@ WARM_AGREEING = 2
 """How many times in a row they must be."""
 PROGRESS_INTERVAL_S = 0.5
 MESSAGE_LENGTH = 500
-MESSAGES = {name: name for name in ("load", "feed", "warm", "time", "evaluate", "memory", "operators")}
 MOST = 1e300  # a larger fact is not passed on
 CLOCK_S, CLOCK_NS, MONOTONIC_S = time.perf_counter, time.perf_counter_ns, time.monotonic
 """Taken before any runner is imported: one that replaces a clock changes its own time only."""
@@ -197,9 +196,11 @@ class Harness:
 
     def answer(self, message: dict[str, Any]) -> dict[str, Any]:
         """Return the answer to one message; an exception becomes an answer."""
+        known = (self.load, self.feed, self.warm, self.time, self.evaluate, self.memory, self.operators)
+        ask: dict[str, Callable[..., dict[str, Any]]] = {method.__name__: method for method in known}
         arguments = dict(message)
         try:
-            return getattr(self, MESSAGES[arguments.pop("op")])(**arguments)  # type: ignore[no-any-return]
+            return ask[arguments.pop("op")](**arguments)
         except BaseException as error:  # noqa: BLE001 - a runner may raise anything, SystemExit included
             with contextlib.suppress(OSError):  # the log may be on a disk that is full
                 traceback.print_exc()

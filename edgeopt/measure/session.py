@@ -239,7 +239,7 @@ class Session:
             loaded = _answer(channel.ask(message, self._settings.timeout_s), "does not load", channel)
             process = _Process(subject, channel, loaded["load_s"], loaded["untimed"], loaded["facts"])
         except (EdgeoptError, *UNUSABLE) as error:
-            self._errors[subject.name] = _as_error(error)
+            self._errors[subject.name] = as_error(error)
             return None
         self._last[subject.name] = process
         return process
@@ -249,7 +249,7 @@ class Session:
         try:
             step(process)
         except (EdgeoptError, *UNUSABLE) as error:
-            self._errors[process.subject.name] = _as_error(error)
+            self._errors[process.subject.name] = as_error(error)
             process.channel.close()
             return False
         return True
@@ -338,7 +338,7 @@ def _is_unclear(measurement: Measurement, source: Measurement) -> bool:
     return speedup is not None and not speedup.clear
 
 
-def _as_error(error: Exception) -> EdgeoptError:
+def as_error(error: Exception) -> EdgeoptError:
     """Return what an artifact failed with; an answer that only looks like one is its fault too."""
     return error if isinstance(error, EdgeoptError) else DeviceError(f"its answer cannot be used: {in_words(error)}")
 
