@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeopt.errors import ExportError, full_disk
-from edgeopt.measure import harness
+from edgeopt.pipeline.harnesses import open_harness
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from edgeopt.contract import Array
     from edgeopt.devices.base import Device
@@ -51,13 +51,7 @@ def evaluate(  # noqa: PLR0913 - each is a fact of its own
     """
     out = workspace.scratch / "outputs" / name
     log = workspace.log(name)
-    with device.open(
-        Path(harness.__file__),
-        log=log,
-        threads=settings.threads,
-        memory_limit_bytes=settings.memory_limit_bytes,
-        environment=environment,
-    ) as channel:
+    with open_harness(name, environment, device=device, workspace=workspace, settings=settings) as channel:
         loading = {
             "op": "load",
             "runner": device.push(runner),

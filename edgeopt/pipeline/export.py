@@ -19,7 +19,6 @@ from edgeopt.pipeline.entries import Entry
 from edgeopt.pipeline.exporting import Workers
 from edgeopt.pipeline.findings import Findings, ShippedModel, exit_code, make_run
 from edgeopt.pipeline.job import Job
-from edgeopt.pipeline.operators import measure_operators
 from edgeopt.pipeline.plan import checked, make_plan, refuse_unfit
 from edgeopt.pipeline.ranking import Bound
 from edgeopt.pipeline.workspace import RUN, Workspace
@@ -106,7 +105,7 @@ def _carry_out(job: Job, workers: Workers) -> Outcome:
             workers.close()  # free their memory, and leave the machine to what is measured
             job.measure()
             if job.settings.ops:
-                _measure_operators(job)
+                job.measure_operators()
         except Exception as error:  # noqa: BLE001 - a bug must not cost what was found before it
             failure = error
             job.stop(error if isinstance(error, EdgeoptError) else EdgeoptError(f"a bug in edgeopt: {in_words(error)}"))
@@ -122,17 +121,6 @@ def _carry_out(job: Job, workers: Workers) -> Outcome:
             job.progress.say(f"what was known by then is in {job.workspace.folder / RUN}")
         raise
     return Outcome(run, exit_code(run, job.settings.targets), failure)
-
-
-def _measure_operators(job: Job) -> None:
-    measure_operators(
-        job.found.entries.values(),
-        job.found.feeds.evaluation,
-        device=job.device,
-        workspace=job.workspace,
-        settings=job.settings,
-        progress=job.progress,
-    )
 
 
 def _completed(settings: ExportSettings) -> ExportSettings:

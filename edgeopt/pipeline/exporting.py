@@ -59,6 +59,10 @@ class Exported:
     calibration_feeds: int
     export_s: float
 
+    def main_in(self, folder: Path) -> Path:
+        """Return what the runner opens when the artifact lies in `folder`."""
+        return folder / self.main.relative_to(self.folder)
+
 
 @dataclass(slots=True)
 class Workers:

@@ -14,6 +14,7 @@ from edgeopt.measure import fidelity, size
 from edgeopt.measure.facts import summarise_health
 from edgeopt.measure.session import MAX_LAUNCHES, MIN_LAUNCHES
 from edgeopt.pipeline.evaluating import Evaluation, evaluate
+from edgeopt.pipeline.operators import measure_operators
 from edgeopt.pipeline.plan import Plan
 from edgeopt.pipeline.timing import make_session, spreads
 from edgeopt.pipeline.workspace import RUN, cannot_write
@@ -94,6 +95,17 @@ class Job:
             session.run()
         finally:
             self._take(session, before)
+
+    def measure_operators(self) -> None:
+        """Ask every artifact that was timed how long its operators take."""
+        measure_operators(
+            self.found.entries.values(),
+            self.found.feeds.evaluation,
+            device=self.device,
+            workspace=self.workspace,
+            settings=self.settings,
+            progress=self.progress,
+        )
 
     def save(self, run: Run) -> None:
         """Write a run into `run.json`.

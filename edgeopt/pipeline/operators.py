@@ -6,8 +6,9 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeopt.errors import DeviceError, EdgeoptError, in_words
-from edgeopt.measure import harness
+from edgeopt.errors import DeviceError, EdgeoptError
+from edgeopt.measure.session import UNUSABLE, as_error
+from edgeopt.pipeline.harnesses import open_harness
 from edgeopt.report.schema import Operator
 
 if TYPE_CHECKING:
@@ -44,8 +45,8 @@ def measure_operators(  # noqa: PLR0913 - each is a part of its own
         progress.stage(entry.name, "timing its operators")
         try:
             entry.operators = _ask(entry, feeds, device, workspace, settings)
-        except EdgeoptError as error:
-            entry.operators_problem = error.message
+        except (EdgeoptError, *UNUSABLE) as error:
+            entry.operators_problem = as_error(error).message
         progress.done(entry.name, "operators not told" if entry.operators_problem else "operators timed")
 
 
@@ -73,27 +74,18 @@ def _ask(
 
     Raises:
         EdgeoptError: They cannot be told; the message says why.
+        ValueError, TypeError, KeyError: What was answered only looks like an answer.
     """
     if entry.exported is None or entry.folder is None:  # pragma: no cover - what was timed is there
         raise DeviceError("it is not there any more")
-    plan = entry.exported.plan
-    with device.open(
-        Path(harness.__file__),
-        log=workspace.log(entry.name),
-        threads=settings.threads,
-        memory_limit_bytes=settings.memory_limit_bytes,
-        environment=plan.environment,
-    ) as channel:
+    plan, main = entry.exported.plan, entry.exported.main_in(entry.folder)
+    with open_harness(entry.name, plan.environment, device=device, workspace=workspace, settings=settings) as channel:
         message = {
             "op": "operators",
             "runner": device.push(Path(plan.backend.runner)),
-            "artifact": device.push(entry.folder / entry.exported.main.relative_to(entry.exported.folder)),
+            "artifact": device.push(main),
             "threads": settings.threads,
             "feeds": device.push(feeds),
             "seconds": min(settings.seconds, MOST_SECONDS),
         }
-        answer = channel.ask(message, settings.timeout_s)
-    try:
-        return read_operators(answer)
-    except (TypeError, ValueError, KeyError) as error:
-        raise DeviceError(f"its answer cannot be used: {in_words(error)}") from error
+        return read_operators(channel.ask(message, settings.timeout_s))

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgeopt.measure import harness
 from edgeopt.measure.session import Session, Settings, Subject
 from edgeopt.measure.stats import round_spread
+from edgeopt.pipeline.harnesses import open_harness
 from edgeopt.report.schema import SOURCE_TARGET
 from edgeopt.source.reference import RUNNER
 
@@ -37,13 +37,7 @@ def make_session(  # noqa: PLR0913 - each is a part of its own
     def subject(name: str, runner: Path, main: Path, environment: OwnEnvironment | None = None) -> Subject:
         return Subject(
             name=name,
-            launch=lambda: device.open(
-                Path(harness.__file__),
-                log=workspace.log(name),
-                threads=settings.threads,
-                memory_limit_bytes=settings.memory_limit_bytes,
-                environment=environment,
-            ),
+            launch=lambda: open_harness(name, environment, device=device, workspace=workspace, settings=settings),
             runner=device.push(runner),
             artifact=device.push(main),
             feeds=device.push(feeds),
@@ -52,8 +46,7 @@ def make_session(  # noqa: PLR0913 - each is a part of its own
     subjects = [subject(SOURCE_TARGET, RUNNER, saved_model)]
     for entry in entries:
         if entry.exported is not None and entry.folder is not None:
-            main = entry.folder / entry.exported.main.relative_to(entry.exported.folder)
-            plan = entry.exported.plan
+            plan, main = entry.exported.plan, entry.exported.main_in(entry.folder)
             subjects.append(subject(entry.name, Path(plan.backend.runner), main, plan.environment))
     wanted = Settings(
         seconds=settings.seconds,

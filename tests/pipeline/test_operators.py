@@ -11,6 +11,7 @@ from edgeopt.devices.local import LocalDevice
 from edgeopt.errors import DeviceError
 from edgeopt.measure.measurement import Launch, Measurement
 from edgeopt.pipeline.entries import Entry
+from edgeopt.pipeline.exporting import Exported
 from edgeopt.pipeline.operators import measure_operators, read_operators
 from edgeopt.pipeline.request import ExportSettings, Silence
 from edgeopt.pipeline.workspace import Workspace
@@ -59,7 +60,8 @@ def entry(tmp_path):
         plan = SimpleNamespace(
             target=SimpleNamespace(name=name), backend=SimpleNamespace(runner=file), environment=None
         )
-        exported = SimpleNamespace(plan=plan, folder=tmp_path / "staged", main=tmp_path / "staged" / "model")
+        staged = tmp_path / "staged"
+        exported = Exported(plan, staged, staged / "model", (), {}, (), 0, 1.0)
         made = Entry(plan, exported=exported, folder=folder, measurement=Measurement(name, 3, (LAUNCH,)))
         for key, value in changes.items():
             setattr(made, key, value)
