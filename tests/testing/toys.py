@@ -182,9 +182,12 @@ def load(path, threads):
 def operators(path, threads, feed, seconds):
     model = load(path, threads)
     model.feed(feed)
-    begin = time.perf_counter()
-    model.invoke()
-    return [{"name": "everything", "kernel": "numpy", "count": 1, "time_s": time.perf_counter() - begin}]
+    times_s = []
+    for _ in range(20):  # a single one, and the first at that, would tell how busy the machine is
+        begin = time.perf_counter()
+        model.invoke()
+        times_s.append(time.perf_counter() - begin)
+    return [{"name": "everything", "kernel": "numpy", "count": 1, "time_s": min(times_s)}]
 """
 
 WRITE = "        np.savez(out"
@@ -387,7 +390,7 @@ BADS = {
         "it tells its operators",
         "together they take",
         "the-runner",
-        runner={'"time_s": time.perf_counter() - begin': '"time_s": 1e6 * (time.perf_counter() - begin)'},
+        runner={'"time_s": min(times_s)': '"time_s": 1e6 * min(times_s)'},
     ),
     "lonely": Bad(
         "it takes batches", "a toy does not", "models-it-must-take", refusing("source.inputs[0].shape[0] == 8")
