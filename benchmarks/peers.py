@@ -25,7 +25,8 @@ import edgeopt
 from edgeopt.artifact import read_manifest
 from edgeopt.devices.local import LocalDevice
 from edgeopt.measure import harness, stats
-from edgeopt.measure.session import Session, Settings, Subject
+from edgeopt.measure.process import Subject
+from edgeopt.measure.session import Session, Settings
 from edgeopt.pipeline.evaluating import read_outputs
 from edgeopt.registry import find_backends
 

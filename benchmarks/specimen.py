@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeopt.measure import harness
-from edgeopt.measure.session import Subject
+from edgeopt.measure.process import Subject
 
 if TYPE_CHECKING:
     from edgeopt.devices.local import LocalDevice

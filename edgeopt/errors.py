@@ -94,6 +94,10 @@ class DeviceError(EdgeoptError):
     kind = "device"
 
 
+class LinkLostError(DeviceError):
+    """The device could be reached and cannot be reached now; it may come back."""
+
+
 class BudgetError(EdgeoptError):
     """A stated limit on size, latency, memory or fidelity is not met."""
 

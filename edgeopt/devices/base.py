@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
     from edgeopt.devices.channel import Channel
@@ -18,7 +18,27 @@ class Device(Protocol):
 
     @property
     def uri(self) -> str:
-        """The address: `local`, later `ssh://user@host` and `adb://serial`."""
+        """The address: `local`, `ssh://user@host` or `adb://serial`."""
+        ...
+
+    def connect(self) -> None:
+        """Reach the device, or reach it again after its link was lost; what was pushed is there again too.
+
+        Raises:
+            DeviceError: It cannot be reached.
+        """
+        ...
+
+    def claim(self, tell: Callable[[str], None], timeout_s: float) -> None:
+        """Wait until nobody else measures on the device, and keep others away until `close`.
+
+        Args:
+            tell: Is told whom this waits for.
+            timeout_s: How long to wait.
+
+        Raises:
+            DeviceError: Somebody else still has it.
+        """
         ...
 
     def facts(self) -> Facts:
@@ -29,12 +49,22 @@ class Device(Protocol):
         """Return how the device is at this moment: load, temperature, governor."""
         ...
 
-    def versions(self, distributions: Iterable[str]) -> Mapping[str, str]:
-        """Return, by name, the versions of those distributions that are installed on the device."""
+    def versions(self, distributions: Iterable[str], environment: OwnEnvironment | None = None) -> Mapping[str, str]:
+        """Return, by name, the versions of those distributions that are installed where `open` would start a script."""
         ...
 
     def push(self, path: Path) -> str:
-        """Make a file or folder of the host readable on the device, and return its path there."""
+        """Make a file or folder of the host readable on the device, and return its path there.
+
+        What the device has already, by its content, is not sent again.
+
+        Raises:
+            DeviceError: It cannot be stored there.
+        """
+        ...
+
+    def place(self, path: Path) -> str:
+        """Return where, on the device, a folder is to be made that `pull` then copies to `path`."""
         ...
 
     def open(
@@ -53,7 +83,8 @@ class Device(Protocol):
             log: Where, on the host, its standard error goes.
             threads: How many threads every runtime may use.
             memory_limit_bytes: Kill it when it holds more than this.
-            environment: The Python environment to start it in; the device's own when None.
+            environment: The Python environment of this machine to start it in; the device's own when None, and on
+                every device but this machine.
 
         Raises:
             DeviceError: It cannot be started.
@@ -61,7 +92,11 @@ class Device(Protocol):
         ...
 
     def pull(self, remote: str, path: Path) -> None:
-        """Copy a file or folder of the device to `path` on the host."""
+        """Copy a folder of the device to `path` on the host.
+
+        Raises:
+            DeviceError: It cannot be read there.
+        """
         ...
 
     def close(self) -> None:

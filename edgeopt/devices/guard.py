@@ -7,7 +7,7 @@ It needs Python 3.9 and the file `proctree.py` beside it. Its argument is one JS
     mark                `NAME=value`, in the environment of everything that the process starts
     silence_s           end it when the host has said nothing for so long: the host is gone, or the link is
     limit_s             end it after so long, whatever happens; null for no limit
-    memory_limit_bytes  end it when it and its children hold more; null for no limit
+    memory_limit_bytes  end it when it and its children hold more; null for what is free, but for a tenth
     cores               the cores that it may use; null for all
 
 Standard input goes to the process line by line; an empty line is a sign of life from the host and goes nowhere. The
@@ -37,6 +37,8 @@ else:
 
 WATCH_S = 0.2
 READ_BYTES = 1 << 16
+FREE_SHARE = 0.9
+"""How much of the free memory a process may take: with more, the system begins to end others."""
 WAIT_S = 5.0
 """How long a process may take to end by itself when its input has ended."""
 
@@ -97,7 +99,8 @@ class Guard:
     def _watch(self) -> None:
         """End the process when the host is silent, when it takes too long, or when it holds too much memory."""
         begin = time.monotonic()
-        silence_s, limit_s, limit_bytes = (self._wanted[k] for k in ("silence_s", "limit_s", "memory_limit_bytes"))
+        silence_s, limit_s = self._wanted["silence_s"], self._wanted["limit_s"]
+        limit_bytes = min(self._wanted["memory_limit_bytes"] or sys.maxsize, int(FREE_SHARE * free_bytes()))
         while self._process.poll() is None:
             time.sleep(WATCH_S)
             now = time.monotonic()
@@ -105,7 +108,7 @@ class Guard:
                 self._stop("the host is gone")
             elif limit_s is not None and now - begin > limit_s:
                 self._stop(f"took longer than {limit_s:g} s")
-            elif limit_bytes is not None and tree_rss_bytes(self._process.pid) > limit_bytes:
+            elif tree_rss_bytes(self._process.pid) > limit_bytes:
                 self._stop(f"used more memory than the limit of {limit_bytes / 1e6:.0f} MB")
 
     def _stop(self, because: str) -> None:
@@ -120,6 +123,15 @@ class Guard:
         for pid in marked(self._wanted["mark"]):
             with contextlib.suppress(OSError):
                 os.kill(pid, signal.SIGKILL)
+
+
+def free_bytes() -> int:
+    """Return the memory that is free on this machine; more than any has where the system does not tell."""
+    with contextlib.suppress(OSError, ValueError, IndexError), open("/proc/meminfo", encoding="ascii") as file:  # noqa: PTH123
+        for line in file:
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) << 10
+    return sys.maxsize
 
 
 def main() -> None:

@@ -11,14 +11,10 @@ import secrets
 import subprocess
 from typing import IO, Protocol
 
-from edgeopt.errors import DeviceError, one_line
+from edgeopt.errors import DeviceError, LinkLostError, one_line
 
 ANSWER_S = 30.0
 """How long a small command may take."""
-
-
-class LinkLostError(DeviceError):
-    """The device could be reached and cannot be reached now; it may come back."""
 
 
 class CommandError(DeviceError):

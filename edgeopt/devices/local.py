@@ -13,7 +13,7 @@ from edgeopt.errors import DeviceError
 from edgeopt.measure.facts import Facts, Health, find_facts, find_health, find_runtimes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
     from edgeopt.isolation import OwnEnvironment
@@ -27,6 +27,12 @@ class LocalDevice:
     def __init__(self) -> None:
         self._channels: list[Channel] = []
 
+    def connect(self) -> None:
+        """Do nothing: this machine is here."""
+
+    def claim(self, tell: Callable[[str], None], timeout_s: float) -> None:
+        """Do nothing: who else works on this machine, its user knows."""
+
     def facts(self) -> Facts:
         """Return what this machine is."""
         return find_facts(self.uri)
@@ -35,9 +41,9 @@ class LocalDevice:
         """Return how this machine is at this moment."""
         return find_health()
 
-    def versions(self, distributions: Iterable[str]) -> Mapping[str, str]:
-        """Return, by name, the versions of those distributions that the Python which runs edgeopt has."""
-        return find_runtimes(distributions)
+    def versions(self, distributions: Iterable[str], environment: OwnEnvironment | None = None) -> Mapping[str, str]:
+        """Return, by name, the versions of those distributions that an environment has, or what runs edgeopt."""
+        return environment.versions() if environment else find_runtimes(distributions)
 
     def push(self, path: Path) -> str:
         """Return the absolute path: the processes see the same files.
@@ -65,14 +71,14 @@ class LocalDevice:
         self._channels = [*(other for other in self._channels if not other.closed), channel]
         return channel
 
+    def place(self, path: Path) -> str:
+        """Return the same path: the processes see the same files."""
+        return str(path.absolute())
+
     def pull(self, remote: str, path: Path) -> None:
-        """Copy a file or folder to `path`, unless it is there already."""
-        if os.path.abspath(remote) == str(path.absolute()):  # noqa: PTH100 - Path has no such function
-            return
-        if os.path.isdir(remote):  # noqa: PTH112
+        """Copy a folder to `path`, unless it is there already."""
+        if os.path.abspath(remote) != str(path.absolute()):  # noqa: PTH100 - Path has no such function
             shutil.copytree(remote, path, dirs_exist_ok=True)
-        else:
-            shutil.copy2(remote, path)
 
     def close(self) -> None:
         """End every process that was started here."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import posixpath
 import tarfile
 import tempfile
 from typing import IO, TYPE_CHECKING
 
-from edgeopt.artifact import hash_stream
+from edgeopt.artifact import MANIFEST, hash_stream
 from edgeopt.errors import BadInputError
 
 if TYPE_CHECKING:
@@ -45,8 +46,13 @@ class Parcel:
         self.stream.close()
 
 
-def _anonymous(entry: tarfile.TarInfo) -> tarfile.TarInfo:
-    """Return an entry without what differs from one machine, or one day, to the next."""
+def _anonymous(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:
+    """Return an entry without what differs from one machine, or one day, to the next.
+
+    That is all of a manifest: it says when an artifact was made, and no runner reads it.
+    """
+    if posixpath.basename(entry.name) == MANIFEST:
+        return None
     entry.uid = entry.gid = entry.mtime = 0
     entry.uname = entry.gname = ""
     entry.mode = 0o755 if entry.isdir() else 0o644

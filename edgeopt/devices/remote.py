@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
+import getpass
 import json
+import os
 import posixpath
 import shlex
+import socket
 import threading
+import time
 import uuid
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from edgeopt.devices import proctree
+from edgeopt.devices import agent, elf, libraries, proctree
 from edgeopt.devices.base import thread_environment
 from edgeopt.devices.channel import MARK, Channel, ChannelClosed, describe_exit
-from edgeopt.devices.link import Link, LinkLostError
+from edgeopt.devices.link import CommandError, Link
 from edgeopt.devices.store import Store
+from edgeopt.errors import DeviceError, LinkLostError, one_line
+from edgeopt.measure.facts import OBSERVER_FILES, RUNTIMES, Facts, Health
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from edgeopt.devices.link import Transport
+    from edgeopt.isolation import OwnEnvironment
 
+T = TypeVar("T")
 BEAT_S = 5.0
 """How often the host gives a sign of life."""
 SILENCE_S = 30.0
@@ -30,7 +39,17 @@ SILENCE_S = 30.0
 GUARD = Path(proctree.__file__).with_name("guard.py")
 TOOLS = (GUARD, Path(proctree.__file__))
 """What every process there needs, beside its own script."""
-JOBS = "jobs"
+AGENT = Path(agent.__file__)
+AGENT_FILES = (AGENT, Path(libraries.__file__), Path(elf.__file__), *OBSERVER_FILES)
+"""The agent, and what it needs beside it."""
+JOBS, LOCK = "jobs", "lock"
+OLDEST_PYTHON = (3, 9)
+NOT_FOUND = (126, 127)
+"""What a shell returns for a program that is not there, or that cannot be run."""
+QUESTION_S = 60.0
+"""How long a question to the agent may take; the processors of some boards are slow."""
+CLAIM_S = 1.0
+"""How long to wait before asking again whether a device is free."""
 
 
 class RemoteChannel(Channel):
@@ -80,45 +99,114 @@ class RemoteDevice:
         transport: The way to it.
         python: Its Python, as its shell finds it.
         cores: The cores that a process may use there; all when empty.
+        log: Where the agent's standard error goes; nowhere when None.
     """
 
-    def __init__(self, transport: Transport, *, python: str = "python3", cores: Sequence[int] = ()) -> None:
+    def __init__(
+        self, transport: Transport, *, python: str = "python3", cores: Sequence[int] = (), log: Path | None = None
+    ) -> None:
         self.uri = transport.uri
         self._transport = transport
         self._python = python
         self._cores = tuple(cores)
-        self._store = Store(Link(transport))
+        self._log = log or Path(os.devnull)
+        self._link = Link(transport)
+        self._store = Store(self._link)
         self._channels: list[Channel] = []
+        self._agent: RemoteChannel | None = None
+        self._has_python = False
+        self._token = uuid.uuid4().hex
+        self._claimed = False
 
     def connect(self) -> None:
-        """Reach the device, or reach it again after the link was lost; what was pushed is there again too.
+        """Reach the device, or reach it again after the link was lost; what was pushed or claimed is so again.
 
         Raises:
-            DeviceError: It cannot be reached.
+            DeviceError: It cannot be reached, or somebody else has claimed it meanwhile.
         """
+        self._agent = None
+        self._has_python = False
         self._transport.connect()
         self._store.open()
+        if self._claimed and (holder := self._ask_to_claim()) is not None:
+            raise DeviceError(f"{self.uri} was claimed by {holder} while the link was lost")
+
+    def claim(self, tell: Callable[[str], None], timeout_s: float) -> None:
+        """Wait until nobody else measures on the device; see `Device.claim`."""
+        until = time.monotonic() + timeout_s
+        while (holder := self._ask_to_claim()) is not None:
+            if time.monotonic() > until:
+                raise DeviceError(
+                    f"{self.uri} is in use by {holder}", hint="wait for its end; two would disturb each other"
+                )
+            tell(f"waiting for {self.uri}, which is in use by {holder}")
+            time.sleep(CLAIM_S)
+        self._claimed = True
+
+    def facts(self) -> Facts:
+        """Return what the device is, as its own Python finds it."""
+        found = self._ask({"op": "facts"})
+        return self._read(Facts.from_dict, {**found, "uri": self.uri, "runtimes": self.versions(RUNTIMES)})
+
+    def health(self) -> Health:
+        """Return how the device is at this moment."""
+        return self._read(Health.from_dict, self._ask({"op": "health"}))
+
+    def versions(
+        self,
+        distributions: Iterable[str],
+        environment: OwnEnvironment | None = None,  # noqa: ARG002 - it is one of the host
+    ) -> Mapping[str, str]:
+        """Return, by name, the versions of those distributions that the device's Python has."""
+        found = self._ask({"op": "versions", "names": list(distributions)})
+        return {str(name): one_line(str(version)) for name, version in found.items()}
+
+    def provided(self) -> dict[str, Any]:
+        """Return what the device's system and Python give to packages; see `libraries.provided_here`."""
+        return self._ask({"op": "provided"})
+
+    def check(self, distributions: Iterable[str]) -> dict[str, Any]:
+        """Return what the libraries of installed distributions lack on the device; see `libraries.check`."""
+        return self._ask({"op": "check", "names": list(distributions)})
 
     def push(self, path: Path) -> str:
         """Make a file or folder of the host readable on the device, and return its path there."""
         return posixpath.join(self._store.push(path.absolute()), path.name)
 
-    def place(self) -> str:
-        """Return a new folder on the device, for what is made there and pulled afterwards."""
-        return posixpath.join(self._store.folder, JOBS, uuid.uuid4().hex)
+    def place(self, path: Path) -> str:
+        """Return a path in the work folder where nothing is; see `Device.place`."""
+        return posixpath.join(self._store.folder, JOBS, f"{uuid.uuid4().hex}-{path.name}")
 
-    def open(
+    def open(  # noqa: PLR0913 - what `Device.open` has, and a limit
         self,
         script: Path,
         *,
         log: Path,
         threads: int = 1,
         memory_limit_bytes: int | None = None,
+        environment: OwnEnvironment | None = None,  # noqa: ARG002 - it is one of the host
         limit_s: float | None = None,
     ) -> RemoteChannel:
         """Start a Python file of the host on the device, under a guard; see `Device.open`."""
+        return self._start(self.push(script), log, threads, memory_limit_bytes, limit_s)
+
+    def pull(self, remote: str, path: Path) -> None:
+        """Copy a folder of the device to `path` on the host, and remove it there."""
+        self._store.pull(remote, path)
+
+    def close(self) -> None:
+        """End everything that was started on the device, and let go of it."""
+        for channel in self._channels:
+            channel.close()
+        self._transport.close()
+
+    def _start(
+        self, script: str, log: Path, threads: int, memory_limit_bytes: int | None, limit_s: float | None
+    ) -> RemoteChannel:
+        """Start a Python file of the device under a guard."""
+        self._look_for_python()
         wanted = {
-            "argv": [self._python, self.push(script)],
+            "argv": [self._python, script],
             "environment": dict(thread_environment(threads)),
             "mark": f"{MARK}={uuid.uuid4().hex}",
             "silence_s": SILENCE_S,
@@ -133,12 +221,61 @@ class RemoteDevice:
         self._channels = [*(other for other in self._channels if not other.closed), channel]
         return channel
 
-    def pull(self, remote: str, path: Path) -> None:
-        """Copy a folder of the device to `path` on the host."""
-        self._store.pull(remote, path)
+    def _look_for_python(self) -> None:
+        """Check, once for each connection, that there is a Python which can run edgeopt's files.
 
-    def close(self) -> None:
-        """End everything that was started on the device, and let go of it."""
-        for channel in self._channels:
-            channel.close()
-        self._transport.close()
+        Raises:
+            DeviceError: There is none, or it is too old.
+        """
+        if self._has_python:
+            return
+        command = f"{shlex.quote(self._python)} -c 'import sys; print(*sys.version_info[:2])'"
+        wanted = "Python {}.{} or newer".format(*OLDEST_PYTHON)
+        hint = f"install {wanted} there, or name another one: edgeopt devices add NAME URI --python PATH"
+        try:
+            said = self._link.run(command, "looking for Python").split()
+        except CommandError as error:
+            what = "is not there" if error.code in NOT_FOUND else "does not run"
+            raise DeviceError(f"{self.uri}: {self._python} {what}", hint=hint) from error
+        if tuple(map(int, said)) < OLDEST_PYTHON:
+            version = b".".join(said).decode()
+            raise DeviceError(f"{self.uri}: {self._python} is Python {version}, which is too old", hint=hint)
+        self._has_python = True
+
+    def _ask(self, message: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what the agent answers; it is started at the first question and ends with the connection.
+
+        Raises:
+            DeviceError: It cannot be started, or has no answer.
+        """
+        if self._agent is None or self._agent.closed:
+            script = posixpath.join(self._store.push(*AGENT_FILES), AGENT.name)
+            self._agent = self._start(script, self._log, 1, None, None)
+        answer = self._agent.ask(message, QUESTION_S)
+        found = answer.get(message["op"], answer)
+        if "error" in answer or not isinstance(found, dict):
+            raise DeviceError(f"{self.uri}: it cannot tell its {message['op']}: {one_line(str(answer))}")
+        return found
+
+    def _ask_to_claim(self) -> str | None:
+        """Return who has the device when that is somebody else, in words."""
+        owner = f"{getpass.getuser()}@{socket.gethostname()} (process {os.getpid()})"
+        path = posixpath.join(self._store.folder, LOCK)
+        found = self._ask({"op": "claim", "path": path, "owner": owner, "token": self._token})
+        if found.get("ours"):
+            return None
+        with suppress(TypeError, ValueError, OverflowError, OSError):
+            since = datetime.fromtimestamp(float(found["since"])).astimezone()
+            return f"{one_line(str(found['owner']))} since {since:%H:%M}"
+        return "somebody else"
+
+    def _read(self, read: Callable[[Any], T], found: Any) -> T:
+        """Return an answer of the device, read.
+
+        Raises:
+            DeviceError: It cannot be read.
+        """
+        try:
+            return read(found)
+        except ValueError as error:
+            raise DeviceError(f"{self.uri}: {error}", hint="is its system whole?") from error

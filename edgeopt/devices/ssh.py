@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgeopt.errors import DeviceError, one_line
+from edgeopt.errors import DeviceError, LinkLostError, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,6 +41,8 @@ class Reason:
     pattern: str
     message: str
     hint: str
+    passes: bool = False
+    """Whether it may be over in a while, as when the device is starting."""
 
 
 REASONS = (
@@ -61,15 +63,22 @@ REASONS = (
     ),
     Reason(r"Could not resolve hostname", "there is no host called {host}", "is the name spelled as in ~/.ssh/config?"),
     Reason(
-        r"Connection refused", "{host} runs no ssh server at that port", "is ssh switched on there, and the port right?"
+        r"Connection refused",
+        "{host} runs no ssh server at that port",
+        "is ssh switched on there, and the port right?",
+        passes=True,
     ),
     Reason(
         r"timed out|No route to host|Network is unreachable|Host is down",
         "{host} does not answer",
         "is it switched on, and in this network?",
+        passes=True,
     ),
     Reason(
-        r"Connection (closed|reset)|Broken pipe|not responding", "{host} closed the connection", "is it still running?"
+        r"Connection (closed|reset)|Broken pipe|not responding",
+        "{host} closed the connection",
+        "is it still running?",
+        passes=True,
     ),
 )
 
@@ -145,9 +154,10 @@ class SshTransport:
         names = {"host": self._host, "login": shlex.join(self._login()), "known": self._known()}
         for reason in REASONS:
             if re.search(reason.pattern, said):
-                return DeviceError(reason.message.format(**names), hint=reason.hint.format(**names))
+                kind = LinkLostError if reason.passes else DeviceError
+                return kind(reason.message.format(**names), hint=reason.hint.format(**names))
         last = [line for line in said.splitlines() if line.strip()][-1:]
-        return DeviceError(f"ssh to {self._host} ended", hint=one_line(last[0]) if last else "is it still running?")
+        return LinkLostError(f"ssh to {self._host} ended", hint=one_line(last[0]) if last else "is it still running?")
 
     def close(self) -> None:
         """End the master connection, and with it all that goes over it."""

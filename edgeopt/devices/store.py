@@ -64,7 +64,7 @@ class Store:
         return posixpath.join(self.folder, FILES, digest)
 
     def pull(self, remote: str, path: Path) -> None:
-        """Copy a folder of the device to `path` on the host.
+        """Copy a folder of the device to `path` on the host, and remove it there.
 
         Raises:
             DeviceError: It cannot be read there, or arrives other than it was.
@@ -105,9 +105,12 @@ mkdir "$t" && tar -xf "$t.tar" -C "$t" || exit
 
 
 def _packing(remote: str) -> str:
-    """Return the command that prints the hash of a tar of a folder in a line, then the tar; it takes no room there."""
+    """Return the command that prints the hash of a tar of a folder in a line, then the tar, and removes the folder.
+
+    It is packed twice, since a tar that is kept would take room there.
+    """
     pack = f"tar -cf - -C {shlex.quote(remote)} ."
-    return f"{pack} | sha256sum | cut -c1-64 && {pack}"
+    return f"{pack} | sha256sum | cut -c1-64 && {pack} && rm -rf {shlex.quote(remote)}"
 
 
 def _why_not_stored(error: CommandError) -> DeviceError:

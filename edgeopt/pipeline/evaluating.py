@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from edgeopt.errors import ExportError, full_disk
-from edgeopt.pipeline.harnesses import open_harness
+from edgeopt.pipeline.harnesses import again_when_cut, open_harness, push_artifact
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,6 +32,7 @@ class Evaluation:
 def evaluate(  # noqa: PLR0913 - each is a fact of its own
     name: str,
     runner: Path,
+    folder: Path,
     main: Path,
     feeds: Path,
     *,
@@ -41,7 +42,7 @@ def evaluate(  # noqa: PLR0913 - each is a fact of its own
     progress: Progress,
     environment: OwnEnvironment | None = None,
 ) -> Evaluation:
-    """Run an artifact over `feeds` on `device`, in a process of its own.
+    """Run the artifact in `folder` over `feeds` on `device`, in a process of its own.
 
     The time limit is for loading, and for each stretch without a sign that it goes on, so many feeds may take long.
 
@@ -51,21 +52,26 @@ def evaluate(  # noqa: PLR0913 - each is a fact of its own
     """
     out = workspace.scratch / "outputs" / name
     log = workspace.log(name)
-    with open_harness(name, environment, device=device, workspace=workspace, settings=settings) as channel:
-        loading = {
-            "op": "load",
-            "runner": device.push(runner),
-            "artifact": device.push(main),
-            "threads": settings.threads,
-        }
-        loaded = _answer(channel.ask(loading, settings.timeout_s), "does not load", log)
-        running = {"op": "evaluate", "feeds": device.push(feeds), "out": str(out)}
 
-        def tell(event: dict[str, Any]) -> None:
-            progress.stage(name, f"answering the evaluation feeds, {event['done']:,} of {event['of']:,}")
+    def tell(event: dict[str, Any]) -> None:
+        progress.stage(name, f"answering the evaluation feeds, {event['done']:,} of {event['of']:,}")
 
-        _answer(channel.ask(running, settings.timeout_s, tell, renew=True), "does not run", log)
-    return Evaluation(read_outputs(out), loaded["untimed"], loaded["facts"])
+    def run() -> Evaluation:
+        there = device.place(out)
+        with open_harness(name, environment, device=device, workspace=workspace, settings=settings) as channel:
+            loading = {
+                "op": "load",
+                "runner": device.push(runner),
+                "artifact": push_artifact(device, folder, main),
+                "threads": settings.threads,
+            }
+            loaded = _answer(channel.ask(loading, settings.timeout_s), "does not load", log)
+            running = {"op": "evaluate", "feeds": device.push(feeds), "out": there}
+            _answer(channel.ask(running, settings.timeout_s, tell, renew=True), "does not run", log)
+        device.pull(there, out)
+        return Evaluation(read_outputs(out), loaded["untimed"], loaded["facts"])
+
+    return again_when_cut(device, run, progress.say)
 
 
 def read_outputs(folder: Path) -> dict[str, Array]:

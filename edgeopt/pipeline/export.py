@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from edgeopt.data import demo_feeds, load_feeds, noise_feeds
 from edgeopt.devices import open_device
+from edgeopt.devices.local import LocalDevice
 from edgeopt.errors import BadInputError, EdgeoptError, UsageError, in_words
 from edgeopt.measure.facts import available_bytes
 from edgeopt.npz import NpzFile
@@ -73,7 +74,9 @@ def run_export(settings: ExportSettings, progress: Progress) -> Outcome:
     plans = make_plan(targets, settings.settings)
     with ExitStack() as stack:
         reference = _resolve(settings, stack)
+        host = stack.enter_context(closing(LocalDevice()))
         device = stack.enter_context(closing(open_device(_device_uri(settings, targets))))
+        device.claim(progress.say, settings.timeout_s)
         plans = refuse_unfit(plans, device)
         workspace = stack.enter_context(Workspace.create(settings.out, reference.name))
         stack.enter_context(workspace.claim())
@@ -93,7 +96,7 @@ def run_export(settings: ExportSettings, progress: Progress) -> Outcome:
             bound=Bound(settings.min_agreement, settings.min_sqnr_db) if settings.rank else None,
         )
         progress.done("model", f"opened {reference.name}")
-        return _carry_out(Job(settings, progress, workspace, device, found), workers)
+        return _carry_out(Job(settings, progress, workspace, device, host, found), workers)
 
 
 def _carry_out(job: Job, workers: Workers) -> Outcome:

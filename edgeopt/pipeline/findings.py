@@ -58,6 +58,8 @@ class Findings:
     health: Mapping[str, Any] = field(default_factory=dict)
     source_error: EdgeoptError | None = None
     source_measurement: Measurement | None = None
+    source_untimed: str = ""
+    """Why the source model was not timed on the device."""
     source_doubt: str | None = None
     """Why the answers of the source prove nothing."""
     bound: Bound | None = None
@@ -151,4 +153,5 @@ def _source_result(found: Findings) -> schema.Result:
         latency=latency_record(measurement),
         memory=memory_record(measurement),
         warnings=(found.source_doubt,) if found.source_doubt else (),
+        untimed=found.source_untimed,
     )

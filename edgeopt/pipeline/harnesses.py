@@ -1,18 +1,30 @@
-"""Starts the harness on a device, in a process of its own for one artifact."""
+"""Starts the harness on a device, in a process of its own for one artifact, and reaches the device again."""
 
 from __future__ import annotations
 
+import posixpath
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
+from edgeopt.errors import LinkLostError
 from edgeopt.measure import harness
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from edgeopt.devices.base import Device
     from edgeopt.devices.channel import Channel
     from edgeopt.isolation import OwnEnvironment
     from edgeopt.pipeline.request import ExportSettings
     from edgeopt.pipeline.workspace import Workspace
+
+T = TypeVar("T")
+RECONNECT_S = 180.0
+"""How long to wait for a device whose link was lost: so long may it take to start anew."""
+RETRY_S = 2.0
+MOST_TRIES = 3
+"""How often something is tried again that a lost link has cut."""
 
 
 def open_harness(
@@ -37,3 +49,45 @@ def open_harness(
         memory_limit_bytes=settings.memory_limit_bytes,
         environment=environment,
     )
+
+
+def push_artifact(device: Device, folder: Path, main: Path) -> str:
+    """Make an artifact readable on a device, with all that lies beside its main file; return that file's path there."""
+    return posixpath.join(device.push(folder), main.relative_to(folder).as_posix())
+
+
+def reconnect(device: Device, tell: Callable[[str], None], wait_s: float = RECONNECT_S) -> None:
+    """Reach a device again whose link was lost; it may be starting anew.
+
+    Args:
+        device: The device.
+        tell: Is told that this waits.
+        wait_s: How long to try.
+
+    Raises:
+        DeviceError: It does not come back, or refuses us now.
+    """
+    tell(f"the link to {device.uri} was lost; reaching it again")
+    until = time.monotonic() + wait_s
+    while True:
+        try:
+            return device.connect()
+        except LinkLostError:  # noqa: PERF203 - it waits much longer than that costs
+            if time.monotonic() > until:
+                raise
+            time.sleep(RETRY_S)
+
+
+def again_when_cut(device: Device, action: Callable[[], T], tell: Callable[[str], None], tries: int = MOST_TRIES) -> T:
+    """Return what `action` returns; it is done anew, so often, when the link is lost on the way.
+
+    Raises:
+        DeviceError: The device does not come back, or the link is lost again and again.
+    """
+    try:
+        return action()
+    except LinkLostError:
+        if tries == 1:
+            raise
+        reconnect(device, tell)
+    return again_when_cut(device, action, tell, tries - 1)

@@ -19,6 +19,7 @@ from edgeopt.pipeline.plan import Plan
 from edgeopt.pipeline.timing import make_session, spreads
 from edgeopt.pipeline.workspace import RUN, cannot_write
 from edgeopt.report.schema import SOURCE_TARGET
+from edgeopt.requirements import names, unmet
 from edgeopt.source.reference import RUNNER
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from edgeopt.report.schema import Run
 
 ANSWERING = "answering the evaluation feeds"
+SOURCE_REQUIRES = ("tensorflow",)
+"""What the source model's own runner needs."""
 
 
 @dataclass(slots=True)
@@ -44,6 +47,8 @@ class Job:
     progress: Progress
     workspace: Workspace
     device: Device
+    host: Device
+    """This machine, where the source model answers whatever the device is; the device itself may be it."""
     found: Findings
     _source: Future[Evaluation] = field(default_factory=Future)
     _stopping: threading.Event = field(default_factory=threading.Event)
@@ -70,6 +75,7 @@ class Job:
                 # A Ctrl-C: end what runs on the device, so that the thread which waits for it ends too.
                 self._stopping.set()
                 self.device.close()
+                self.host.close()
                 evaluations.shutdown(wait=True, cancel_futures=True)
                 raise
 
@@ -78,8 +84,9 @@ class Job:
         entries = [entry for entry in self.found.entries.values() if entry.has_answered]
         if not entries or self.found.source_error is not None:
             return
+        self.found.source_untimed = self._why_source_untimed()
         session = make_session(
-            self.found.opened.saved_model,
+            None if self.found.source_untimed else self.found.opened.saved_model,
             [entry for entry in entries if entry.untimed is None],
             self.found.feeds.evaluation,
             device=self.device,
@@ -87,14 +94,20 @@ class Job:
             settings=self.settings,
             progress=self.progress,
         )
-        artifacts = len(session.subjects) - 1
-        what = f"the source and {artifacts} artifact" + ("" if artifacts == 1 else "s")
+        artifacts = len([name for name in session.subjects if name != SOURCE_TARGET])
+        what = f"{artifacts} artifact" + ("" if artifacts == 1 else "s")
+        what = what if self.found.source_untimed else f"the source and {what}"
         self.progress.say(f"measuring {what} side by side, {MIN_LAUNCHES} to {MAX_LAUNCHES} launches of each")
         before = self.device.health()
         try:
             session.run()
         finally:
             self._take(session, before)
+
+    def _why_source_untimed(self) -> str:
+        """Return why the source model cannot be timed on the device; nothing when it can be."""
+        missing = unmet(SOURCE_REQUIRES, self.device.versions(names(SOURCE_REQUIRES)))
+        return f"{self.device.uri} has no {', '.join(missing)}, which the model needs" if missing else ""
 
     def measure_operators(self) -> None:
         """Ask every artifact that was timed how long its operators take."""
@@ -167,7 +180,8 @@ class Job:
         """Return what the source model answers to the evaluation feeds."""
         self.progress.stage(SOURCE_TARGET, ANSWERING)
         try:
-            evaluation = self._evaluate(SOURCE_TARGET, RUNNER, self.found.opened.saved_model)
+            saved_model = self.found.opened.saved_model
+            evaluation = self._evaluate(SOURCE_TARGET, RUNNER, saved_model, saved_model, device=self.host)
             self.found.source_doubt = fidelity.silent(evaluation.outputs)
         except Exception as raised:
             error = raised if isinstance(raised, EdgeoptError) else EdgeoptError(in_words(raised))
@@ -178,13 +192,23 @@ class Job:
         self.progress.done(SOURCE_TARGET, "answered")
         return evaluation
 
-    def _evaluate(self, name: str, runner: Path, main: Path, environment: OwnEnvironment | None = None) -> Evaluation:
+    def _evaluate(  # noqa: PLR0913 - each is a fact of its own
+        self,
+        name: str,
+        runner: Path,
+        folder: Path,
+        main: Path,
+        *,
+        device: Device,
+        environment: OwnEnvironment | None = None,
+    ) -> Evaluation:
         return evaluate(
             name,
             runner,
+            folder,
             main,
             self.found.feeds.evaluation,
-            device=self.device,
+            device=device,
             workspace=self.workspace,
             settings=self.settings,
             progress=self.progress,
@@ -216,7 +240,14 @@ class Job:
             DegenerateError: The answers are nonsense, and the user has not allowed that.
         """
         plan = exported.plan
-        evaluation = self._evaluate(entry.name, Path(plan.backend.runner), exported.main, plan.environment)
+        evaluation = self._evaluate(
+            entry.name,
+            Path(plan.backend.runner),
+            exported.folder,
+            exported.main,
+            device=self.device,
+            environment=plan.environment,
+        )
         entry.untimed = evaluation.untimed
         reference = self._source.result().outputs
         entry.fidelity = fidelity.compare(evaluation.outputs, reference, self.found.feeds.read_labels())

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeopt.errors import DeviceError, EdgeoptError
-from edgeopt.measure.session import UNUSABLE, as_error
-from edgeopt.pipeline.harnesses import open_harness
+from edgeopt.measure.process import UNUSABLE, as_error
+from edgeopt.pipeline.harnesses import again_when_cut, open_harness, push_artifact
 from edgeopt.report.schema import Operator
 
 if TYPE_CHECKING:
@@ -44,7 +45,9 @@ def measure_operators(  # noqa: PLR0913 - each is a part of its own
             continue
         progress.stage(entry.name, "timing its operators")
         try:
-            entry.operators = _ask(entry, feeds, device, workspace, settings)
+            entry.operators = again_when_cut(
+                device, partial(_ask, entry, feeds, device, workspace, settings), progress.say
+            )
         except (EdgeoptError, *UNUSABLE) as error:
             entry.operators_problem = as_error(error).message
         progress.done(entry.name, "operators not told" if entry.operators_problem else "operators timed")
@@ -83,7 +86,7 @@ def _ask(
         message = {
             "op": "operators",
             "runner": device.push(Path(plan.backend.runner)),
-            "artifact": device.push(main),
+            "artifact": push_artifact(device, entry.folder, main),
             "threads": settings.threads,
             "feeds": device.push(feeds),
             "seconds": min(settings.seconds, MOST_SECONDS),

@@ -97,8 +97,7 @@ def refuse_unfit(plans: Iterable[Plan | Refusal], device: Device) -> list[Plan |
 
 def _fit(plan: Plan, device: Device) -> Plan | Refusal:
     requires = plan.backend.requires
-    own = plan.environment
-    missing = unmet(requires, own.versions() if own else device.versions(names(requires)))
+    missing = unmet(requires, device.versions(names(requires), plan.environment))
     if not missing:
         return plan
     error = UnavailableError(

@@ -1,13 +1,14 @@
-"""Times the source model and every artifact side by side, in processes of their own."""
+"""Times every artifact, and the source model where it can run, side by side, in processes of their own."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgeopt.measure.session import Session, Settings, Subject
+from edgeopt.measure.process import Subject
+from edgeopt.measure.session import Session, Settings
 from edgeopt.measure.stats import round_spread
-from edgeopt.pipeline.harnesses import open_harness
+from edgeopt.pipeline.harnesses import open_harness, push_artifact, reconnect
 from edgeopt.report.schema import SOURCE_TARGET
 from edgeopt.source.reference import RUNNER
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def make_session(  # noqa: PLR0913 - each is a part of its own
-    saved_model: Path,
+    saved_model: Path | None,
     entries: Iterable[Entry],
     feeds: Path,
     *,
@@ -32,22 +33,24 @@ def make_session(  # noqa: PLR0913 - each is a part of its own
     settings: ExportSettings,
     progress: Progress,
 ) -> Session:
-    """Return a session that measures the source model and every entry."""
+    """Return a session that measures every entry, and the source model where it can run on the device."""
 
-    def subject(name: str, runner: Path, main: Path, environment: OwnEnvironment | None = None) -> Subject:
+    def subject(
+        name: str, runner: Path, folder: Path, main: Path, environment: OwnEnvironment | None = None
+    ) -> Subject:
         return Subject(
             name=name,
             launch=lambda: open_harness(name, environment, device=device, workspace=workspace, settings=settings),
             runner=device.push(runner),
-            artifact=device.push(main),
+            artifact=push_artifact(device, folder, main),
             feeds=device.push(feeds),
         )
 
-    subjects = [subject(SOURCE_TARGET, RUNNER, saved_model)]
+    subjects = [subject(SOURCE_TARGET, RUNNER, saved_model, saved_model)] if saved_model is not None else []
     for entry in entries:
         if entry.exported is not None and entry.folder is not None:
             plan, main = entry.exported.plan, entry.exported.main_in(entry.folder)
-            subjects.append(subject(entry.name, Path(plan.backend.runner), main, plan.environment))
+            subjects.append(subject(entry.name, Path(plan.backend.runner), entry.folder, main, plan.environment))
     wanted = Settings(
         seconds=settings.seconds,
         min_iterations=settings.min_iterations,
@@ -56,7 +59,13 @@ def make_session(  # noqa: PLR0913 - each is a part of its own
         timeout_s=settings.timeout_s,
         rank=settings.rank,
     )
-    return Session(subjects, wanted, progress.stage)
+    return Session(
+        subjects,
+        wanted,
+        progress.stage,
+        source=SOURCE_TARGET,
+        reconnect=lambda: reconnect(device, progress.say),
+    )
 
 
 def spreads(found: dict[str, Measurement]) -> dict[str, float]:

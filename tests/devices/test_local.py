@@ -56,8 +56,8 @@ def test_push_and_pull(device, tmp_path, monkeypatch):
     assert remote == str(tmp_path / "folder")
     device.pull(remote, tmp_path / "folder")
     device.pull(remote, tmp_path / "copy")
-    device.pull(f"{remote}/file", tmp_path / "single")
-    assert (tmp_path / "copy" / "file").read_text() == (tmp_path / "single").read_text() == "text"
+    assert device.place(tmp_path / "new") == str(tmp_path / "new")
+    assert (tmp_path / "copy" / "file").read_text() == "text"
     with pytest.raises(DeviceError, match="missing does not exist"):
         device.push(tmp_path / "missing")
 

@@ -10,7 +10,8 @@ import pytest
 
 from edgeopt.devices.channel import Channel
 from edgeopt.measure import harness, stats
-from edgeopt.measure.session import MAX_LAUNCHES, Session, Settings, Subject
+from edgeopt.measure.process import Subject
+from edgeopt.measure.session import MAX_LAUNCHES, Session, Settings
 
 QUICK = Settings(seconds=0.4, min_iterations=30, max_launches=3)
 SPIN = """
@@ -180,7 +181,8 @@ import sys
 from pathlib import Path
 from edgeopt.devices.local import LocalDevice
 from edgeopt.measure import harness
-from edgeopt.measure.session import Session, Settings, Subject
+from edgeopt.measure.process import Subject
+from edgeopt.measure.session import Session, Settings
 device, folder = LocalDevice(), Path(sys.argv[1])
 def subject(name):
     launch = lambda: device.open(Path(harness.__file__), log=folder / "log")

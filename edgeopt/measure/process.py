@@ -1,0 +1,128 @@
+"""One running harness: what the host asks it, and what it has said so far."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from edgeopt.errors import DeviceError, EdgeoptError, full_disk, in_words
+from edgeopt.measure.measurement import Launch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+WARM_S = 1.0
+UNUSABLE = (KeyError, TypeError, ValueError)
+"""What reading a forged answer raises."""
+
+
+class Conversation(Protocol):
+    """What a session needs of a channel."""
+
+    log_path: Path
+
+    def ask(
+        self,
+        message: Mapping[str, Any],
+        timeout_s: float | None,
+        on_event: Callable[[dict[str, Any]], None] | None = None,
+    ) -> dict[str, Any]:
+        """Return the answer to a message."""
+        ...
+
+    def close(self) -> None:
+        """End the process at the other end."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """One artifact that is to be measured; the paths are the device's."""
+
+    name: str
+    launch: Callable[[], Conversation]
+    runner: str
+    artifact: str
+    feeds: str
+
+
+@dataclass(slots=True)
+class Process:
+    """A harness that has loaded its artifact."""
+
+    subject: Subject
+    channel: Conversation
+    timeout_s: float | None
+    load_s: float
+    untimed: str | None
+    facts: dict[str, Any]
+    number: int = 0
+    """Of the launch."""
+    first_s: float = 0.0
+    latency_s: float = 0.0
+    steady: bool = False
+    iterations: int = 0
+    """Per round."""
+    settle: int = 0
+    rounds: list[tuple[int, ...]] = field(default_factory=list)
+    peak_bytes: int | None = None
+    model_bytes: int | None = None
+
+    @classmethod
+    def load(cls, subject: Subject, channel: Conversation, threads: int, timeout_s: float | None) -> Process:
+        """Let a new harness load an artifact, and return it.
+
+        Raises:
+            DeviceError: It does not load, or the process has ended.
+        """
+        message = {"op": "load", "runner": subject.runner, "artifact": subject.artifact, "threads": threads}
+        loaded = _answer(channel.ask(message, timeout_s), "does not load", channel)
+        return cls(subject, channel, timeout_s, loaded["load_s"], loaded["untimed"], loaded["facts"])
+
+    def warm(self) -> None:
+        """Make a feed ready and invoke until the latency is steady."""
+        self._ask({"op": "feed", "feeds": self.subject.feeds, "index": 0}, "takes no feed")
+        warm = self._ask({"op": "warm", "seconds": WARM_S}, "does not run")
+        self.first_s, self.latency_s, self.steady = warm["first_s"], warm["latency_s"], warm["steady"]
+
+    def time(self) -> None:
+        """Time one round."""
+        answer = self._ask({"op": "time", "iterations": self.iterations, "settle": self.settle}, "does not run")
+        self.rounds.append(tuple(answer["samples_ns"]))
+
+    def ask_memory(self) -> None:
+        """Ask what memory the process took, and what its runner found."""
+        memory = self._ask({"op": "memory"}, "failed")
+        self.facts = {**self.facts, **memory["facts"]}
+        self.peak_bytes, self.model_bytes = memory["peak_bytes"], memory["model_bytes"]
+
+    def given(self) -> Launch | None:
+        """Return what this launch gave; nothing where it ended before its first round."""
+        if not self.rounds and self.peak_bytes is None:
+            return None
+        return Launch(
+            number=self.number,
+            load_s=self.load_s,
+            first_s=self.first_s,
+            steady=self.steady,
+            rounds=tuple(self.rounds),
+            peak_bytes=self.peak_bytes,
+            model_bytes=self.model_bytes,
+        )
+
+    def _ask(self, message: dict[str, Any], what: str) -> dict[str, Any]:
+        return _answer(self.channel.ask(message, self.timeout_s), what, self.channel)
+
+
+def as_error(error: Exception) -> EdgeoptError:
+    """Return what an artifact failed with; an answer that only looks like one is its fault too."""
+    return error if isinstance(error, EdgeoptError) else DeviceError(f"its answer cannot be used: {in_words(error)}")
+
+
+def _answer(answer: dict[str, Any], what: str, channel: Conversation) -> dict[str, Any]:
+    """Return `answer`, or raise what it says went wrong."""
+    if "error" in answer:
+        message = answer["error"]["message"]
+        raise full_disk(message) or DeviceError(f"{what}: {message}", log=str(channel.log_path))
+    return answer
