@@ -63,9 +63,12 @@ class RemoteChannel(Channel):
         threading.Thread(target=self._beat, daemon=True).start()
 
     def _beat(self) -> None:
-        """Give signs of life until the conversation is over."""
+        """Give signs of life until the conversation is over, and end it when the link is gone."""
         with suppress(OSError, ValueError):  # it has ended, or was closed
             while not self._closed.wait(BEAT_S) and self._process.poll() is None:
+                if self._transport.lost:  # adb itself would wait for ever
+                    self._kill()
+                    return
                 self._write(b"\n")
 
     def _write(self, line: bytes) -> None:
