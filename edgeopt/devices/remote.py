@@ -16,12 +16,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from edgeopt.devices import agent, elf, libraries, proctree
+from edgeopt.devices import agent, bare, elf, libraries, proctree
 from edgeopt.devices.base import thread_environment
 from edgeopt.devices.channel import MARK, Channel, ChannelClosed, describe_exit
 from edgeopt.devices.link import CommandError, Link
 from edgeopt.devices.store import Store
 from edgeopt.errors import DeviceError, LinkLostError, one_line
+from edgeopt.measure import observer
 from edgeopt.measure.facts import OBSERVER_FILES, RUNTIMES, Facts, Health
 
 if TYPE_CHECKING:
@@ -50,6 +51,10 @@ QUESTION_S = 60.0
 """How long a question to the agent may take; the processors of some boards are slow."""
 CLAIM_S = 1.0
 """How long to wait before asking again whether a device is free."""
+
+
+class NoPythonError(DeviceError):
+    """A device has no Python that can run edgeopt's files."""
 
 
 class RemoteChannel(Channel):
@@ -147,12 +152,16 @@ class RemoteDevice:
         self._claimed = True
 
     def facts(self) -> Facts:
-        """Return what the device is, as its own Python finds it."""
+        """Return what the device is, as its own Python finds it, else its shell."""
+        if self._lacks_python():
+            return self._read(Facts.from_dict, {**observer.facts_from_texts(bare.look(self._link)), "uri": self.uri})
         found = self._ask({"op": "facts"})
         return self._read(Facts.from_dict, {**found, "uri": self.uri, "runtimes": self.versions(RUNTIMES)})
 
     def health(self) -> Health:
-        """Return how the device is at this moment."""
+        """Return how the device is at this moment, as its own Python finds it, else its shell."""
+        if self._lacks_python():
+            return self._read(Health.from_dict, observer.health_from_texts(bare.look(self._link)))
         return self._read(Health.from_dict, self._ask({"op": "health"}))
 
     def versions(
@@ -228,7 +237,7 @@ class RemoteDevice:
         """Check, once for each connection, that there is a Python which can run edgeopt's files.
 
         Raises:
-            DeviceError: There is none, or it is too old.
+            NoPythonError: There is none, or it is too old.
         """
         if self._has_python:
             return
@@ -239,11 +248,19 @@ class RemoteDevice:
             said = self._link.run(command, "looking for Python").split()
         except CommandError as error:
             what = "is not there" if error.code in NOT_FOUND else "does not run"
-            raise DeviceError(f"{self.uri}: {self._python} {what}", hint=hint) from error
+            raise NoPythonError(f"{self.uri}: {self._python} {what}", hint=hint) from error
         if tuple(map(int, said)) < OLDEST_PYTHON:
             version = b".".join(said).decode()
-            raise DeviceError(f"{self.uri}: {self._python} is Python {version}, which is too old", hint=hint)
+            raise NoPythonError(f"{self.uri}: {self._python} is Python {version}, which is too old", hint=hint)
         self._has_python = True
+
+    def _lacks_python(self) -> bool:
+        """Return whether the device has no Python that can run edgeopt's files."""
+        try:
+            self._look_for_python()
+        except NoPythonError:
+            return True
+        return False
 
     def _ask(self, message: Mapping[str, Any]) -> dict[str, Any]:
         """Return what the agent answers; it is started at the first question and ends with the connection.
@@ -264,13 +281,26 @@ class RemoteDevice:
         """Return who has the device when that is somebody else, in words."""
         owner = f"{getpass.getuser()}@{socket.gethostname()} (process {os.getpid()})"
         path = posixpath.join(self._store.folder, LOCK)
-        found = self._ask({"op": "claim", "path": path, "owner": owner, "token": self._token})
+        if self._lacks_python():
+            found = self._claim_by_shell(path, owner)
+        else:
+            found = self._ask({"op": "claim", "path": path, "owner": owner, "token": self._token})
         if found.get("ours"):
             return None
         with suppress(TypeError, ValueError, OverflowError, OSError):
             since = datetime.fromtimestamp(float(found["since"])).astimezone()
             return f"{one_line(str(found['owner']))} since {since:%H:%M}"
         return "somebody else"
+
+    def _claim_by_shell(self, path: str, owner: str) -> dict[str, Any]:
+        """Return what `agent.claim` would; the claim is held by a shell, for as long as this gives it signs of life."""
+        argv = self._transport.argv(bare.claim(path, owner, self._token, SILENCE_S))
+        channel = RemoteChannel(argv, log=self._log, transport=self._transport)
+        self._channels.append(channel)
+        found = bare.read_claim(channel.ask({}, QUESTION_S), self._token)
+        if not found["ours"]:
+            channel.close()
+        return found
 
     def _read(self, read: Callable[[Any], T], found: Any) -> T:
         """Return an answer of the device, read.

@@ -1,5 +1,6 @@
 """A phone behind the real `adb` and AOSP's adbd: files, processes, and what goes wrong on the way."""
 
+import posixpath
 import signal
 import threading
 import time
@@ -12,7 +13,7 @@ from edgeopt.devices import remote as remote_module
 from edgeopt.devices.adb import COMMAND_VARIABLE, AdbTransport
 from edgeopt.devices.channel import ChannelClosed
 from edgeopt.devices.link import Link
-from edgeopt.devices.store import Store
+from edgeopt.devices.remote import RemoteDevice
 from edgeopt.errors import DeviceError, LinkLostError
 from tests.devices.test_remote import ECHO
 from tests.standins import needs, rootfs
@@ -23,6 +24,7 @@ from tests.standins.waiting import until
 
 TOYBOX = "/data/local/tmp/toybox"
 STORE_TOOLS = ("cat", "cut", "ls", "mkdir", "mv", "rm", "sha256sum", "tar")
+CLAIM_TOOLS = ("cat", "date", "flock", "grep", "head", "sed", "sleep", "timeout")
 
 
 @pytest.fixture(autouse=True)
@@ -192,7 +194,7 @@ def test_two_at_once_share_a_phone_by_turns(connected, python_phone):
     second = open_device(f"adb://{python_phone.serial}")
     told = []
     with pytest.raises(DeviceError, match=r"is in use by .* since"):
-        second.claim(told.append, 1.5)
+        second.claim(told.append, 3)
     assert "waiting for adb://" in told[0]
     connected.close()
     second.claim(told.append, 30)
@@ -207,22 +209,77 @@ def test_a_phone_without_python_says_so(quick, adb_phone, script, tmp_path):
     device.close()
 
 
-def test_the_store_needs_no_more_than_toybox(quick, adb_phone, tmp_path):
-    links = " && ".join(f"ln -s /usr/bin/toybox {TOYBOX}/{tool}" for tool in STORE_TOOLS)
+@pytest.fixture
+def toybox_phone(quick, adb_phone):
+    """A phone without Python whose only programs are toybox's, as edgeopt reaches it; and the phone."""
+    tools = sorted({*STORE_TOOLS, *CLAIM_TOOLS, "chmod", "setsid"})
+    links = " && ".join(f"ln -s /usr/bin/toybox {TOYBOX}/{tool}" for tool in tools)
     assert adb_phone.adb("shell", f"mkdir {TOYBOX} && {links}").returncode == 0
 
     class OnlyToybox(AdbTransport):
         def argv(self, command):
             return super().argv(f"PATH={TOYBOX}; {command}")
 
-    transport = OnlyToybox(adb_phone.serial)
-    transport.connect()
-    store = Store(Link(transport))
-    store.open()
+    device = RemoteDevice(OnlyToybox(adb_phone.serial))
+    device.connect()
+    yield device, adb_phone
+    device.close()
+
+
+def test_files_need_no_more_than_toybox(toybox_phone, tmp_path):
+    device, _ = toybox_phone
     (tmp_path / "a b").write_bytes(bytes(range(256)) * 1000)
-    store.pull(store.push(tmp_path / "a b"), tmp_path / "back")
-    transport.close()
+    device.pull(posixpath.dirname(device.push(tmp_path / "a b")), tmp_path / "back")
     assert (tmp_path / "back" / "a b").read_bytes() == bytes(range(256)) * 1000
+
+
+def test_a_claim_without_python_is_kept_given_up_and_taken_over(toybox_phone):
+    device, phone = toybox_phone
+    device.claim(print, 1)
+    second = open_device(f"adb://{phone.serial}")
+    with pytest.raises(DeviceError, match=r"is in use by .*\(process \d+\) since \d\d:\d\d"):
+        second.claim(print, 0.1)
+    device.connect()  # as after a lost link: the older holder of the same owner is no obstacle
+    with pytest.raises(DeviceError, match="is in use by"):
+        second.claim(print, 0.1)
+    device.close()
+    second.claim(print, 30)
+    second.close()
+    until(lambda: phone.processes() == {})
+
+
+def test_a_claim_ends_with_its_silent_owner(toybox_phone, monkeypatch):
+    device, phone = toybox_phone
+    monkeypatch.setattr(remote_module, "SILENCE_S", 2.0)
+    monkeypatch.setattr(remote_module, "BEAT_S", 100.0)
+    device.claim(print, 1)
+    second = open_device(f"adb://{phone.serial}")
+    second.claim(print, 30)
+    second.close()
+
+
+def test_with_and_without_python_it_is_one_lock(quick, python_phone, tmp_path):
+    by_python = open_device(f"adb://{python_phone.serial}")
+    by_shell = RemoteDevice(AdbTransport(python_phone.serial), python="no-python")
+    by_shell.connect()
+    for first, second in ((by_python, by_shell), (by_shell, by_python)):
+        first.connect()
+        first.claim(print, 30)
+        with pytest.raises(DeviceError, match=r"is in use by .* since"):
+            second.claim(print, 0.1)
+        first.close()
+        second.connect()
+    by_python.close()
+
+
+def test_facts_and_health_of_a_phone_without_python(quick, adb_phone):
+    device = open_device(f"adb://{adb_phone.serial}")
+    facts, health = device.facts(), device.health()
+    device.close()
+    assert (facts.uri, facts.python, dict(facts.runtimes)) == (f"adb://{adb_phone.serial}", "", {})
+    assert facts.os.startswith("Android 14, Linux ")
+    assert facts.details["board"] == "Edgeopt Stand-in"
+    assert (health.battery_percent, health.charging) == (87, True)
 
 
 def test_a_phone_that_has_not_allowed_us(quick, adb_unauthorized):
