@@ -16,7 +16,11 @@ if TYPE_CHECKING:
 PROBE_S = 60.0
 """How long the probe may take: it starts a dozen programs, some of which wait for Android's services."""
 KILLED_S = 1
-"""How long a program that must end may take for that, before it is killed."""
+"""How long a program that takes too long may go on after that signal, before it is killed."""
+ALARM = 14
+"""The signal that ends a program which takes too long: hardly one uses it otherwise."""
+TOO_LONG = 128 + ALARM
+"""The code of a program that took too long."""
 TRIES = 5
 """How often, once a second, a lock is asked for again whose holder is an older process of ours."""
 
@@ -70,10 +74,14 @@ def guarded(argv: Sequence[str], limit_s: float) -> str:
 
     The input of the command never says anything: its end is the host's, or the link's.
     """
-    program = shlex.join(argv)
-    # setsid: a program that starts others is ended with them. read: it needs no process that could be left behind.
+    late = f"sleep {limit_s:g}; kill -{ALARM} -$job; sleep {KILLED_S}; kill -9 -$job"
+    # A session of its own, so that all that it starts is ended with it: toybox's `timeout` signals its child alone.
+    # `read` needs no process of its own that could be left behind; `sleep` does, and is ended with its session too.
     return f"""
 exec 3<&0
-setsid timeout -k {KILLED_S} {limit_s:g} {program} </dev/null 3<&- & job=$!
+setsid {shlex.join(argv)} </dev/null 3<&- & job=$!
+setsid sh -c "{late}" </dev/null >/dev/null 2>&1 3<&- & limit=$!
 ( read -r _ <&3; kill -9 -$job ) >/dev/null 2>&1 & watch=$!
-wait $job; code=$?; kill $watch; exit $code"""
+wait $job; code=$?
+for each in $watch -$limit $limit -$job; do kill -9 $each 2>/dev/null; done
+exit $code"""

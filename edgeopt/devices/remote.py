@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from edgeopt.devices import agent, bare, elf, libraries, proctree
 from edgeopt.devices.base import thread_environment
 from edgeopt.devices.channel import MARK, Channel, ChannelClosed, describe_exit
-from edgeopt.devices.link import CommandError, Link
+from edgeopt.devices.link import ANSWER_S, CommandError, Link
 from edgeopt.devices.store import Store
 from edgeopt.errors import DeviceError, LinkLostError, one_line
 from edgeopt.measure import observer
@@ -202,6 +202,29 @@ class RemoteDevice:
         """Start a Python file of the host on the device, under a guard; see `Device.open`."""
         return self._start(self.push(script), log, threads, memory_limit_bytes, limit_s)
 
+    def run(self, argv: Sequence[str], what: str, limit_s: float) -> tuple[int, str]:
+        """Run a program that was pushed, without Python; it is ended there when this process or the link is.
+
+        Args:
+            argv: The program's path on the device, and its arguments.
+            what: What it is for, as an error says it: `{what} failed`.
+            limit_s: How long it may take there; its code is `bare.TOO_LONG` when it took longer.
+
+        Returns:
+            The code that it ended with, and what it wrote, as output and as errors.
+
+        Raises:
+            DeviceError: It cannot be started, or the link was lost.
+        """
+        on_cores = ("taskset", f"{sum(1 << core for core in self._cores):x}") if self._cores else ()
+        guarded = bare.guarded([*on_cores, *argv], limit_s)
+        command = f"chmod 700 {shlex.quote(argv[0])} || exit; ( {guarded}\n) 2>&1; printf '\\n%d' $?"
+        kept, held = os.pipe()  # its end is the end of this process, whatever happens
+        with open(kept, "rb") as silence, open(held, "wb"):  # noqa: PTH123 - they have no path
+            printed = self._link.run(command, what, send=silence, timeout_s=limit_s + ANSWER_S)
+        said, _, code = printed.rpartition(b"\n")
+        return int(code), said.decode("utf-8", "replace")
+
     def pull(self, remote: str, path: Path) -> None:
         """Copy a folder of the device to `path` on the host, and remove it there."""
         self._store.pull(remote, path)
@@ -243,7 +266,10 @@ class RemoteDevice:
             return
         command = f"{shlex.quote(self._python)} -c 'import sys; print(*sys.version_info[:2])'"
         wanted = "Python {}.{} or newer".format(*OLDEST_PYTHON)
-        hint = f"install {wanted} there, or name another one: edgeopt devices add NAME URI --python PATH"
+        hint = (
+            f"install {wanted} there, or name another one: edgeopt devices add NAME URI --python PATH; a phone can be"
+            " measured without: edgeopt export --native-program FILE"
+        )
         try:
             said = self._link.run(command, "looking for Python").split()
         except CommandError as error:

@@ -4,6 +4,7 @@ import posixpath
 import signal
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -11,6 +12,7 @@ from edgeopt.devices import adb as adb_module
 from edgeopt.devices import open_device
 from edgeopt.devices import remote as remote_module
 from edgeopt.devices.adb import COMMAND_VARIABLE, AdbTransport
+from edgeopt.devices.bare import TOO_LONG
 from edgeopt.devices.channel import ChannelClosed
 from edgeopt.devices.link import Link
 from edgeopt.devices.remote import RemoteDevice
@@ -214,7 +216,7 @@ def toybox_phone(quick, adb_phone):
     """A phone without Python whose only programs are toybox's, as edgeopt reaches it; and the phone."""
     tools = sorted({*STORE_TOOLS, *CLAIM_TOOLS, "chmod", "setsid"})
     links = " && ".join(f"ln -s /usr/bin/toybox {TOYBOX}/{tool}" for tool in tools)
-    assert adb_phone.adb("shell", f"mkdir {TOYBOX} && {links}").returncode == 0
+    assert adb_phone.adb("shell", f"mkdir {TOYBOX} && {links} && ln -s /bin/sh {TOYBOX}/sh").returncode == 0
 
     class OnlyToybox(AdbTransport):
         def argv(self, command):
@@ -270,6 +272,39 @@ def test_with_and_without_python_it_is_one_lock(quick, python_phone, tmp_path):
         first.close()
         second.connect()
     by_python.close()
+
+
+def test_a_program_runs_without_python_and_is_ended_with_all_that_it_started(toybox_phone, tmp_path):
+    device, phone = toybox_phone
+    (tmp_path / "a program").write_text('#!/system/bin/sh\necho "$1"; echo err >&2; $2; exit 7\n')
+    program = device.push(tmp_path / "a program")
+    assert device.run([program, "a 'b' $(c)", ":"], "running it", 30) == (7, "a 'b' $(c)\nerr\n")
+    (tmp_path / "hangs").write_text("#!/system/bin/sh\nsleep 77 & sleep 77\n")
+    code, _ = device.run([device.push(tmp_path / "hangs")], "running it", 0.5)
+    assert code == TOO_LONG
+    until(lambda: "sleep 77" not in phone.processes().values())
+
+
+def test_a_program_ends_with_its_link(toybox_phone, tmp_path):
+    device, phone = toybox_phone
+    (tmp_path / "hangs").write_text("#!/system/bin/sh\nsleep 77 & sleep 77\n")
+    program = device.push(tmp_path / "hangs")
+    with ThreadPoolExecutor(1) as other:
+        running = other.submit(device.run, [program], "running it", 60)
+        until(lambda: "sleep 77" in phone.processes().values())
+        phone.link.cut()
+        with pytest.raises(LinkLostError):
+            running.result()
+    until(lambda: "sleep 77" not in phone.processes().values())
+
+
+def test_a_program_keeps_to_its_cores(quick, adb_phone, tmp_path):
+    device = RemoteDevice(AdbTransport(adb_phone.serial), cores=[1])
+    device.connect()
+    (tmp_path / "cores").write_text("#!/system/bin/sh\ngrep Cpus_allowed_list /proc/self/status\n")
+    code, said = device.run([device.push(tmp_path / "cores")], "running it", 30)
+    device.close()
+    assert (code, said.split()) == (0, ["Cpus_allowed_list:", "1"])
 
 
 def test_facts_and_health_of_a_phone_without_python(quick, adb_phone):
