@@ -75,13 +75,13 @@ def guarded(argv: Sequence[str], limit_s: float) -> str:
     The input of the command never says anything: its end is the host's, or the link's.
     """
     late = f"sleep {limit_s:g}; kill -{ALARM} -$job; sleep {KILLED_S}; kill -9 -$job"
-    # A session of its own, so that all that it starts is ended with it: toybox's `timeout` signals its child alone.
-    # `read` needs no process of its own that could be left behind; `sleep` does, and is ended with its session too.
+    # Sessions of their own: all that the program starts is ended with it, which toybox's `timeout` does not do, and
+    # those that watch it are there still when adbd ends this shell because the host is gone.
     return f"""
 exec 3<&0
 setsid {shlex.join(argv)} </dev/null 3<&- & job=$!
 setsid sh -c "{late}" </dev/null >/dev/null 2>&1 3<&- & limit=$!
-( read -r _ <&3; kill -9 -$job ) >/dev/null 2>&1 & watch=$!
+setsid sh -c "read -r _; kill -9 -$job -$limit" <&3 >/dev/null 2>&1 & watch=$!
 wait $job; code=$?
-for each in $watch -$limit $limit -$job; do kill -9 $each 2>/dev/null; done
+for each in -$watch $watch -$limit $limit -$job; do kill -9 $each 2>/dev/null; done
 exit $code"""

@@ -2,6 +2,8 @@
 
 import posixpath
 import signal
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +29,20 @@ from tests.standins.waiting import until
 TOYBOX = "/data/local/tmp/toybox"
 STORE_TOOLS = ("cat", "cut", "ls", "mkdir", "mv", "rm", "sha256sum", "tar")
 CLAIM_TOOLS = ("cat", "date", "flock", "grep", "head", "sed", "sleep", "timeout")
+
+HOST = """
+import sys
+from pathlib import Path
+from edgeopt.devices import open_device
+uri, script, log = sys.argv[1:]
+device = open_device(uri)
+device.claim(print, 1)
+channel = device.open(Path(script), log=Path(log))
+channel.ask({"spawn": True}, 30)
+Path(log).with_name("hangs").write_text("#!/bin/sh\\nsleep 77 & sleep 77\\n")
+print("ready", flush=True)
+device.run([device.push(Path(log).with_name("hangs"))], "running it", 300)
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -111,6 +127,18 @@ def test_facts_and_health_of_a_phone_with_python(connected):
     assert (facts.details["board"], facts.os.split(",")[0]) == ("Edgeopt Stand-in", "Android 14")
     assert {"numpy", "ai-edge-litert"} <= set(facts.runtimes)
     assert (health.battery_percent, health.charging) == (87, True)
+
+
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGKILL])
+def test_nothing_is_left_on_a_phone_when_its_host_ends(connected, script, tmp_path, python_phone, ending):
+    with subprocess.Popen(
+        [sys.executable, "-c", HOST, connected.uri, script, tmp_path / "log"], stdout=subprocess.PIPE, text=True
+    ) as host:
+        assert host.stdout.readline() == "ready\n"
+        until(lambda: "sleep 77" in python_phone.processes().values())
+        host.send_signal(ending)
+    connected.close()
+    until(lambda: python_phone.processes() == {})
 
 
 def test_a_cut_link_is_said_to_be_one_and_the_phone_comes_back(connected, script, tmp_path, python_phone):
