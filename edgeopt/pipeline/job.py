@@ -9,7 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeopt import artifact
-from edgeopt.errors import DegenerateError, EdgeoptError, PluginError, StoppedError, full_disk, in_words
+from edgeopt.errors import (
+    DegenerateError,
+    EdgeoptError,
+    LinkLostError,
+    PluginError,
+    StoppedError,
+    full_disk,
+    in_words,
+)
 from edgeopt.measure import fidelity, size
 from edgeopt.measure.facts import summarise_health
 from edgeopt.measure.session import MAX_LAUNCHES, MIN_LAUNCHES
@@ -117,6 +125,8 @@ class Job:
         for entry in self.found.entries.values():
             if entry.exported is not None and entry.error is None:
                 native.time(entry, self.settings, self.progress)
+                if isinstance(entry.error, LinkLostError):  # it was waited for; the others need not wait as long again
+                    raise entry.error
                 if entry.native is not None:
                     self._publish_or_fail(entry, entry.exported)
         self.found.health = summarise_health(before, self.device.health(), {})
@@ -235,7 +245,6 @@ class Job:
     def _check(self, exported: Exported) -> None:
         """Let one artifact answer, compare it with the source, and move it into place if it is sound."""
         entry = self.found.entries[exported.plan.target.name]
-        self.progress.stage(entry.name, ANSWERING)
         try:
             entry.exported, entry.folder = exported, exported.folder
             entry.gzip_bytes = size.gzip_bytes(exported.folder)
@@ -259,6 +268,7 @@ class Job:
             DegenerateError: The answers are nonsense, and the user has not allowed that.
         """
         plan = exported.plan
+        self.progress.stage(entry.name, ANSWERING)
         evaluation = self._evaluate(
             entry.name,
             Path(plan.backend.runner),

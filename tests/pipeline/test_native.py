@@ -3,6 +3,8 @@
 It prints what TensorFlow Lite's `benchmark_model` does, and runs nothing.
 """
 
+from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -11,13 +13,16 @@ from edgeopt.contract import Backend
 from edgeopt.devices import open_device
 from edgeopt.devices.adb import COMMAND_VARIABLE
 from edgeopt.devices.local import LocalDevice
-from edgeopt.errors import BadInputError
+from edgeopt.errors import BadInputError, LinkLostError
 from edgeopt.measure.facts import Facts
-from edgeopt.pipeline.entries import Entry
+from edgeopt.pipeline import harnesses
+from edgeopt.pipeline.entries import Entry, result_of
 from edgeopt.pipeline.exporting import Exported
+from edgeopt.pipeline.job import Job
 from edgeopt.pipeline.native import NativeProgram, choose_native
 from edgeopt.pipeline.plan import Plan, Refusal
 from edgeopt.pipeline.request import ExportSettings, Silence
+from edgeopt.report.schema import Native, Result
 from edgeopt_tflite.backend import Tflite
 from tests.standins.waiting import until
 
@@ -77,11 +82,14 @@ def time(phone, entry):
 
 def test_export_to_a_phone_without_python(phone, program, edgeopt):
     code, run = edgeopt.json(
-        *("export", "-t", "tflite-float32,saved-without-optimizer", "--threads", "2"),
+        *("export", "-t", "tflite-float32,saved-without-optimizer", "--threads", "2", "--rank"),
         *("--device", f"adb://{phone.serial}", "--native-program", program),
     )
     source, timed, refused = run["results"]
-    assert code == 4, "one target is not to be had there"
+    assert code == 7, "none could be ranked"
+    assert run["ranking"]["best"] is None
+    reasons = {ranked["target"]: ranked["reason"] for ranked in run["ranking"]["order"]}
+    assert reasons["tflite-float32"] == "timed by itself, so it was not compared"
     assert source["untimed"] == f"adb://{phone.serial} has no Python"
     assert (timed["status"], timed["latency"], timed["fidelity"], timed["memory"]) == ("ok", None, None, None)
     assert timed["native"] == {
@@ -153,6 +161,32 @@ def test_a_backend_that_breaks_the_contract_is_one_row(time, program, entry):
 
     entry.exported.plan.backend = Broken
     assert time(program).error.message == "it does not keep the contract: KeyError: 'count'"
+
+
+def test_a_budget_is_checked_against_the_median_that_there_is(entry):
+    entry.plan.target = SimpleNamespace(name="int8", backend="tflite", budget={"max_median_s": 0.002})
+    entry.plan.plugin = ""
+    for median_s, met in ((0.001, True), (0.003, False), (None, None)):
+        entry.native = Native("benchmark_model", 1, 50, 0.001, median_s, None, None, None, None, None)
+        (line,) = result_of(entry, Result("source", "", "", "ok"), None).budget
+        assert (line.value, line.met) == (median_s, met)
+
+
+def test_a_phone_that_is_gone_for_good_is_waited_for_once(phone, program, entry, monkeypatch):
+    monkeypatch.setattr(harnesses, "reconnect", partial(harnesses.reconnect, wait_s=0.0))
+    device = open_device(f"adb://{phone.serial}")
+    other = replace(entry)
+    found = SimpleNamespace(entries={"int8": entry, "other": other}, source_untimed="")
+    job = Job(ExportSettings(), Silence(), None, device, None, found, NativeProgram(device, program))
+    health = device.health()
+    monkeypatch.setattr(device, "health", lambda: health)  # so that the cut comes when the first one is timed
+    phone.link.refusing = True
+    phone.link.cut()
+    with pytest.raises(LinkLostError):
+        job.measure()
+    device.close()
+    assert entry.error is not None
+    assert other.error is None  # the end of the run says of it what ended that
 
 
 def test_a_backend_without_a_program_is_refused(program):
