@@ -38,9 +38,9 @@ def look(link: Link) -> Mapping[str, str]:
 def claim(path: str, owner: str, token: str, silence_s: float) -> str:
     """Return the script that takes a device for one owner, as `agent.claim` does where there is Python.
 
-    It is the same lock on the same file, so that whoever has Python there and who has not wait for each other. The
-    script prints what the lock's file says, and holds the lock until its input ends or is silent for too long: then the
-    owner is gone. An older holder with the same token has lost its host, and is ended.
+    It is the same lock on the same file, so that whoever has Python there and who has not wait for each other. Asked by
+    a line on its input, the script prints what the lock's file says. It holds the lock until its input ends, or is
+    silent for too long: then the owner is gone. An older holder with the same token has lost its host, and is ended.
 
     Args:
         path: The file that is locked.
@@ -52,6 +52,7 @@ def claim(path: str, owner: str, token: str, silence_s: float) -> str:
     # `head` and `grep` must not hold the lock: they may live on when this shell is killed.
     return f"""
 lock={shlex.quote(path)}; tries=0
+read -r _ || exit
 {{
   until flock -n 9; do
     grep -qF {token} "$lock" && [ $tries -lt {TRIES} ] || {{ grep '^{{' "$lock" || echo '{{}}'; exit; }}
