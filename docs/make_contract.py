@@ -22,7 +22,17 @@ if TYPE_CHECKING:
 DOCS = Path(__file__).resolve().parent
 DOCUMENT = DOCS / "contract.md"
 STORED = DOCS.parent / "tests" / "contracts" / f"{api.CONTRACT_VERSION}.json"
-ORDER = ("Backend", "ExportRequest", "SourceModel", "TensorSpec", "Artifact", "NoOptions", "ExportError", "Scalar")
+ORDER = (
+    "Backend",
+    "ExportRequest",
+    "SourceModel",
+    "TensorSpec",
+    "Artifact",
+    "NativeTimes",
+    "NoOptions",
+    "ExportError",
+    "Scalar",
+)
 """What is read first; whatever else `edgeopt.api` gives comes behind."""
 HEAD = """\
 # The contract

@@ -20,6 +20,9 @@ together, per inference). Where the runtime cannot tell, it raises a `RuntimeErr
 
 A runner imports the standard library, NumPy and the runtime that it needs, and never edgeopt: it is pushed to the
 device alone.
+
+A device without Python, as phones are, can run no runner. There a backend may time an artifact with a benchmark program
+that the user names: see `Backend.native_job`.
 """
 
 from __future__ import annotations
@@ -146,6 +149,28 @@ class Artifact:
     """How many calibration feeds shaped the numbers inside; 0 where they only served to check the artifact."""
 
 
+@dataclass(frozen=True, slots=True)
+class NativeTimes:
+    """What a benchmark program printed of one artifact; None where it does not tell."""
+
+    count: int
+    """How many inferences it timed, those to warm up not counted."""
+    mean_s: float
+    """Of one inference, in seconds, like all times here."""
+    median_s: float | None = None
+    """The middle one of all times."""
+    min_s: float | None = None
+    """The shortest of all times."""
+    std_s: float | None = None
+    """How far the times lie apart: the standard deviation."""
+    load_s: float | None = None
+    """From the file to the first inference."""
+    first_s: float | None = None
+    """The first inference of all, which warms up."""
+    model_bytes: int | None = None
+    """How much memory loading and running the model added to the process."""
+
+
 class Backend(ABC):
     """One way to make an artifact from a source model; a plugin's hook returns such classes.
 
@@ -173,6 +198,29 @@ class Backend(ABC):
     def unavailable(cls) -> str | None:
         """Return why this backend cannot work here, or None; must be cheap and import nothing heavy."""
         return None
+
+    @classmethod
+    def native_job(cls, program: str, main: str, threads: int, seconds: float) -> tuple[str, ...] | None:  # noqa: ARG003
+        """Return the command that times an artifact with a benchmark program, or None if this backend knows none.
+
+        It runs on a device without Python, once for each artifact. Only `--native-program` asks for it.
+
+        Args:
+            program: The program that the user named, as a path on the device.
+            main: What the runner would open, as a path on the device.
+            threads: How many threads the runtime may use.
+            seconds: About how long to time the artifact, without loading it and warming up.
+        """
+        return None
+
+    @classmethod
+    def read_native(cls, output: str) -> NativeTimes:  # noqa: ARG003
+        """Return what the command of `native_job` has printed, as output and as errors, after it ended well.
+
+        Raises:
+            ValueError: No times are in it.
+        """
+        raise ValueError(f"the backend {cls.name} reads no program's output")
 
     @abstractmethod
     def export(self, request: ExportRequest) -> Artifact:

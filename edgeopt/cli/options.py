@@ -199,6 +199,16 @@ Threads: TypeAlias = Annotated[
         help="Threads of every runtime alike.",
     ),
 ]
+NativeProgram: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--native-program",
+        metavar="FILE",
+        rich_help_panel=MEASURING,
+        help="For a phone without Python: a benchmark program to push and run there, such as TensorFlow Lite's"
+        " benchmark_model, built for that phone.",
+    ),
+]
 Ops: TypeAlias = Annotated[
     bool,
     typer.Option(

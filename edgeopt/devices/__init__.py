@@ -1,4 +1,4 @@
-"""Where artifacts run: this machine, a machine behind ssh, all behind `Device`."""
+"""Where artifacts run: this machine, a machine behind ssh, a phone behind adb, all behind `Device`."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     from edgeopt.devices.link import Transport
 
 LOCAL = "local"
-FORMS = "local, ssh://user@host:port"
+FORMS = "local, ssh://user@host:port, adb://serial"
 _SSH = re.compile(r"ssh://(?:(?P<user>[^@/]+)@)?(?P<host>\[[^\]/]+\]|[^:/@\[\]]+)(?::(?P<port>\d{1,5}))?/?")
+_ADB = re.compile(r"adb://(?P<serial>[^/]*)/?")
 
 
 def open_device(uri: str = LOCAL) -> Device:
@@ -49,4 +50,8 @@ def _transport(uri: str) -> Transport:
 
         port = int(match["port"]) if match["port"] else None
         return SshTransport(match["host"].strip("[]"), user=match["user"] or "", port=port)
+    if match := _ADB.fullmatch(uri):
+        from edgeopt.devices.adb import AdbTransport, only_serial
+
+        return AdbTransport(match["serial"] or only_serial())
     raise UsageError(f"no device is called {uri!r}", hint=f"known: {FORMS}")

@@ -16,12 +16,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from edgeopt.devices import agent, elf, libraries, proctree
+from edgeopt.devices import agent, bare, elf, libraries, proctree
 from edgeopt.devices.base import thread_environment
 from edgeopt.devices.channel import MARK, Channel, ChannelClosed, describe_exit
-from edgeopt.devices.link import CommandError, Link
+from edgeopt.devices.link import ANSWER_S, CommandError, Link
 from edgeopt.devices.store import Store
 from edgeopt.errors import DeviceError, LinkLostError, one_line
+from edgeopt.measure import observer
 from edgeopt.measure.facts import OBSERVER_FILES, RUNTIMES, Facts, Health
 
 if TYPE_CHECKING:
@@ -52,6 +53,10 @@ CLAIM_S = 1.0
 """How long to wait before asking again whether a device is free."""
 
 
+class NoPythonError(DeviceError):
+    """A device has no Python that can run edgeopt's files."""
+
+
 class RemoteChannel(Channel):
     """A conversation with a process on a device; its guard there says how it ended."""
 
@@ -63,9 +68,12 @@ class RemoteChannel(Channel):
         threading.Thread(target=self._beat, daemon=True).start()
 
     def _beat(self) -> None:
-        """Give signs of life until the conversation is over."""
+        """Give signs of life until the conversation is over, and end it when the link is gone."""
         with suppress(OSError, ValueError):  # it has ended, or was closed
             while not self._closed.wait(BEAT_S) and self._process.poll() is None:
+                if self._transport.lost:  # adb itself would wait for ever
+                    self._kill()
+                    return
                 self._write(b"\n")
 
     def _write(self, line: bytes) -> None:
@@ -144,12 +152,16 @@ class RemoteDevice:
         self._claimed = True
 
     def facts(self) -> Facts:
-        """Return what the device is, as its own Python finds it."""
+        """Return what the device is, as its own Python finds it, else its shell."""
+        if self._lacks_python():
+            return self._read(Facts.from_dict, {**observer.facts_from_texts(bare.look(self._link)), "uri": self.uri})
         found = self._ask({"op": "facts"})
         return self._read(Facts.from_dict, {**found, "uri": self.uri, "runtimes": self.versions(RUNTIMES)})
 
     def health(self) -> Health:
-        """Return how the device is at this moment."""
+        """Return how the device is at this moment, as its own Python finds it, else its shell."""
+        if self._lacks_python():
+            return self._read(Health.from_dict, observer.health_from_texts(bare.look(self._link)))
         return self._read(Health.from_dict, self._ask({"op": "health"}))
 
     def versions(
@@ -190,6 +202,29 @@ class RemoteDevice:
         """Start a Python file of the host on the device, under a guard; see `Device.open`."""
         return self._start(self.push(script), log, threads, memory_limit_bytes, limit_s)
 
+    def run(self, argv: Sequence[str], what: str, limit_s: float) -> tuple[int, str]:
+        """Run a program that was pushed, without Python; it is ended there when this process or the link is.
+
+        Args:
+            argv: The program's path on the device, and its arguments.
+            what: What it is for, as an error says it: `{what} failed`.
+            limit_s: How long it may take there; its code is `bare.TOO_LONG` when it took longer.
+
+        Returns:
+            The code that it ended with, and what it wrote, as output and as errors.
+
+        Raises:
+            DeviceError: It cannot be started, or the link was lost.
+        """
+        on_cores = ("taskset", f"{sum(1 << core for core in self._cores):x}") if self._cores else ()
+        guarded = bare.guarded([*on_cores, *argv], limit_s)
+        command = f"chmod 700 {shlex.quote(argv[0])} || exit; ( {guarded}\n) 2>&1; printf '\\n%d' $?"
+        kept, held = os.pipe()  # its end is the end of this process, whatever happens
+        with open(kept, "rb") as silence, open(held, "wb"):  # noqa: PTH123 - they have no path
+            printed = self._link.run(command, what, send=silence, timeout_s=limit_s + ANSWER_S)
+        said, _, code = printed.rpartition(b"\n")
+        return int(code), said.decode("utf-8", "replace")
+
     def pull(self, remote: str, path: Path) -> None:
         """Copy a folder of the device to `path` on the host, and remove it there."""
         self._store.pull(remote, path)
@@ -225,22 +260,33 @@ class RemoteDevice:
         """Check, once for each connection, that there is a Python which can run edgeopt's files.
 
         Raises:
-            DeviceError: There is none, or it is too old.
+            NoPythonError: There is none, or it is too old.
         """
         if self._has_python:
             return
         command = f"{shlex.quote(self._python)} -c 'import sys; print(*sys.version_info[:2])'"
         wanted = "Python {}.{} or newer".format(*OLDEST_PYTHON)
-        hint = f"install {wanted} there, or name another one: edgeopt devices add NAME URI --python PATH"
+        hint = (
+            f"install {wanted} there, or name another one: edgeopt devices add NAME URI --python PATH; a phone can be"
+            " measured without: edgeopt export --native-program FILE"
+        )
         try:
             said = self._link.run(command, "looking for Python").split()
         except CommandError as error:
             what = "is not there" if error.code in NOT_FOUND else "does not run"
-            raise DeviceError(f"{self.uri}: {self._python} {what}", hint=hint) from error
+            raise NoPythonError(f"{self.uri}: {self._python} {what}", hint=hint) from error
         if tuple(map(int, said)) < OLDEST_PYTHON:
             version = b".".join(said).decode()
-            raise DeviceError(f"{self.uri}: {self._python} is Python {version}, which is too old", hint=hint)
+            raise NoPythonError(f"{self.uri}: {self._python} is Python {version}, which is too old", hint=hint)
         self._has_python = True
+
+    def _lacks_python(self) -> bool:
+        """Return whether the device has no Python that can run edgeopt's files."""
+        try:
+            self._look_for_python()
+        except NoPythonError:
+            return True
+        return False
 
     def _ask(self, message: Mapping[str, Any]) -> dict[str, Any]:
         """Return what the agent answers; it is started at the first question and ends with the connection.
@@ -261,13 +307,26 @@ class RemoteDevice:
         """Return who has the device when that is somebody else, in words."""
         owner = f"{getpass.getuser()}@{socket.gethostname()} (process {os.getpid()})"
         path = posixpath.join(self._store.folder, LOCK)
-        found = self._ask({"op": "claim", "path": path, "owner": owner, "token": self._token})
+        if self._lacks_python():
+            found = self._claim_by_shell(path, owner)
+        else:
+            found = self._ask({"op": "claim", "path": path, "owner": owner, "token": self._token})
         if found.get("ours"):
             return None
         with suppress(TypeError, ValueError, OverflowError, OSError):
             since = datetime.fromtimestamp(float(found["since"])).astimezone()
             return f"{one_line(str(found['owner']))} since {since:%H:%M}"
         return "somebody else"
+
+    def _claim_by_shell(self, path: str, owner: str) -> dict[str, Any]:
+        """Return what `agent.claim` would; the claim is held by a shell, for as long as this gives it signs of life."""
+        argv = self._transport.argv(bare.claim(path, owner, self._token, SILENCE_S))
+        channel = RemoteChannel(argv, log=self._log, transport=self._transport)
+        self._channels.append(channel)
+        found = bare.read_claim(channel.ask({}, QUESTION_S), self._token)
+        if not found["ours"]:
+            channel.close()
+        return found
 
     def _read(self, read: Callable[[Any], T], found: Any) -> T:
         """Return an answer of the device, read.

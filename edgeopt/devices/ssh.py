@@ -13,11 +13,11 @@ import subprocess
 import tempfile
 import time
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgeopt.errors import DeviceError, LinkLostError, one_line
+from edgeopt.devices.link import Reason, explain
+from edgeopt.errors import DeviceError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,19 +32,6 @@ POLL_S = 0.02
 NO_OTHER_WAY = "false"
 SOCKET = "s"
 """Short: the path of a socket may have 90 characters."""
-
-
-@dataclass(frozen=True, slots=True)
-class Reason:
-    """What a line of ssh's means; the texts may name `{host}` and `{login}`."""
-
-    pattern: str
-    message: str
-    hint: str
-    passes: bool = False
-    """Whether it may be over in a while, as when the device is starting."""
-
-
 REASONS = (
     Reason(
         r"REMOTE HOST IDENTIFICATION HAS CHANGED",
@@ -114,6 +101,11 @@ class SshTransport:
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._master: subprocess.Popen[bytes] | None = None
 
+    @property
+    def lost(self) -> bool:
+        """Whether the master connection has ended; what goes over it ends by itself then."""
+        return self._master is not None and self._master.poll() is not None
+
     def connect(self) -> None:
         """Open the master connection; an older one is closed.
 
@@ -152,12 +144,7 @@ class SshTransport:
         with suppress(OSError):
             said += self._log.read_text("utf-8", "replace")
         names = {"host": self._host, "login": shlex.join(self._login()), "known": self._known()}
-        for reason in REASONS:
-            if re.search(reason.pattern, said):
-                kind = LinkLostError if reason.passes else DeviceError
-                return kind(reason.message.format(**names), hint=reason.hint.format(**names))
-        last = [line for line in said.splitlines() if line.strip()][-1:]
-        return LinkLostError(f"ssh to {self._host} ended", hint=one_line(last[0]) if last else "is it still running?")
+        return explain(said, REASONS, names, f"ssh to {self._host} ended")
 
     def close(self) -> None:
         """End the master connection, and with it all that goes over it."""

@@ -36,6 +36,7 @@ class Entry:
     measurement: Measurement | None = None
     operators: tuple[schema.Operator, ...] = ()
     operators_problem: str = ""
+    native: schema.Native | None = None
 
     @property
     def name(self) -> str:
@@ -51,7 +52,7 @@ class Entry:
     def is_done(self) -> bool:
         """Whether nothing more is to be found out."""
         measured = self.measurement is not None and bool(self.measurement.launches)
-        return self.published and (self.untimed is not None or measured)
+        return self.published and (self.untimed is not None or measured or self.native is not None)
 
 
 def result_of(entry: Entry, source: schema.Result, source_measurement: Measurement | None) -> schema.Result:
@@ -81,6 +82,7 @@ def result_of(entry: Entry, source: schema.Result, source_measurement: Measureme
         untimed=entry.untimed or "",
         operators=entry.operators,
         operators_problem=entry.operators_problem,
+        native=entry.native,
     )
     return _with_budget(result, entry.plan.target.budget)
 
@@ -162,9 +164,10 @@ def _warnings(entry: Entry) -> Iterator[str]:
 
 def _with_budget(result: schema.Result, budget: Mapping[str, float]) -> schema.Result:
     """Return the result with a line for every limit of its target."""
+    timed = result.latency or result.native
     values = {
         "max_size_bytes": result.artifact.size_bytes if result.artifact else None,
-        "max_median_s": result.latency.median_s if result.latency else None,
+        "max_median_s": timed.median_s if timed else None,
         "max_peak_bytes": result.memory.peak_bytes if result.memory else None,
         "min_top1_agreement": result.fidelity.top1_agreement if result.fidelity else None,
         "min_sqnr_db": result.fidelity.sqnr_db if result.fidelity else None,

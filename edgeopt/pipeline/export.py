@@ -20,6 +20,7 @@ from edgeopt.pipeline.entries import Entry
 from edgeopt.pipeline.exporting import Workers
 from edgeopt.pipeline.findings import Findings, ShippedModel, exit_code, make_run
 from edgeopt.pipeline.job import Job
+from edgeopt.pipeline.native import choose_native
 from edgeopt.pipeline.plan import checked, make_plan, refuse_unfit
 from edgeopt.pipeline.ranking import Bound
 from edgeopt.pipeline.workspace import RUN, Workspace
@@ -77,7 +78,9 @@ def run_export(settings: ExportSettings, progress: Progress) -> Outcome:
         host = stack.enter_context(closing(LocalDevice()))
         device = stack.enter_context(closing(open_device(_device_uri(settings, targets))))
         device.claim(progress.say, settings.timeout_s)
-        plans = refuse_unfit(plans, device)
+        facts = device.facts()
+        native = choose_native(settings.native_program, device, facts, progress)
+        plans = refuse_unfit(plans, device) if native is None else native.refuse_unfit(plans)
         workspace = stack.enter_context(Workspace.create(settings.out, reference.name))
         stack.enter_context(workspace.claim())
         workers = stack.enter_context(closing(Workers(reference, workspace, settings, progress)))
@@ -91,12 +94,12 @@ def run_export(settings: ExportSettings, progress: Progress) -> Outcome:
             opened=opened,
             shipped=ShippedModel.of(opened.path),
             feeds=_make_feeds(settings, reference, opened, workspace.scratch),
-            facts=device.facts(),
+            facts=facts,
             entries={plan.target.name: Entry(plan, getattr(plan, "error", None)) for plan in plans},
             bound=Bound(settings.min_agreement, settings.min_sqnr_db) if settings.rank else None,
         )
         progress.done("model", f"opened {reference.name}")
-        return _carry_out(Job(settings, progress, workspace, device, host, found), workers)
+        return _carry_out(Job(settings, progress, workspace, device, host, found, native), workers)
 
 
 def _carry_out(job: Job, workers: Workers) -> Outcome:

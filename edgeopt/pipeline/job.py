@@ -9,7 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeopt import artifact
-from edgeopt.errors import DegenerateError, EdgeoptError, PluginError, StoppedError, full_disk, in_words
+from edgeopt.errors import (
+    DegenerateError,
+    EdgeoptError,
+    LinkLostError,
+    PluginError,
+    StoppedError,
+    full_disk,
+    in_words,
+)
 from edgeopt.measure import fidelity, size
 from edgeopt.measure.facts import summarise_health
 from edgeopt.measure.session import MAX_LAUNCHES, MIN_LAUNCHES
@@ -30,6 +38,7 @@ if TYPE_CHECKING:
     from edgeopt.pipeline.entries import Entry
     from edgeopt.pipeline.exporting import Exported, Workers
     from edgeopt.pipeline.findings import Findings
+    from edgeopt.pipeline.native import NativeProgram
     from edgeopt.pipeline.request import ExportSettings, Progress
     from edgeopt.pipeline.workspace import Workspace
     from edgeopt.report.schema import Run
@@ -50,6 +59,8 @@ class Job:
     host: Device
     """This machine, where the source model answers whatever the device is; the device itself may be it."""
     found: Findings
+    native: NativeProgram | None = None
+    """What times the artifacts where the device has no Python."""
     _source: Future[Evaluation] = field(default_factory=Future)
     _stopping: threading.Event = field(default_factory=threading.Event)
 
@@ -81,6 +92,9 @@ class Job:
 
     def measure(self) -> None:
         """Time the source model and every artifact that has answered."""
+        if self.native is not None:
+            self._measure_natively(self.native)
+            return
         entries = [entry for entry in self.found.entries.values() if entry.has_answered]
         if not entries or self.found.source_error is not None:
             return
@@ -103,6 +117,19 @@ class Job:
             session.run()
         finally:
             self._take(session, before)
+
+    def _measure_natively(self, native: NativeProgram) -> None:
+        """Let a benchmark program time every artifact; one that it could run is moved into place."""
+        self.found.source_untimed = f"{self.device.uri} has no Python"
+        before = self.device.health()
+        for entry in self.found.entries.values():
+            if entry.exported is not None and entry.error is None:
+                native.time(entry, self.settings, self.progress)
+                if isinstance(entry.error, LinkLostError):  # it was waited for; the others need not wait as long again
+                    raise entry.error
+                if entry.native is not None:
+                    self._publish_or_fail(entry, entry.exported)
+        self.found.health = summarise_health(before, self.device.health(), {})
 
     def _why_source_untimed(self) -> str:
         """Return why the source model cannot be timed on the device; nothing when it can be."""
@@ -218,12 +245,12 @@ class Job:
     def _check(self, exported: Exported) -> None:
         """Let one artifact answer, compare it with the source, and move it into place if it is sound."""
         entry = self.found.entries[exported.plan.target.name]
-        self.progress.stage(entry.name, ANSWERING)
         try:
             entry.exported, entry.folder = exported, exported.folder
             entry.gzip_bytes = size.gzip_bytes(exported.folder)
-            self._compare(entry, exported)
-            self._publish(entry, exported)
+            if self.native is None:
+                self._compare(entry, exported)
+                self._publish(entry, exported)
         except OSError as error:
             entry.error = cannot_write(self.workspace.folder, error)
         except EdgeoptError as error:
@@ -231,7 +258,8 @@ class Job:
         except Exception as error:  # noqa: BLE001 - whatever a stranger's runner answered, it is one row
             entry.error = PluginError(f"its answer cannot be used: {in_words(error)}")
         if not self._stopping.is_set():
-            self.progress.done(entry.name, f"failed: {entry.error.message}" if entry.error else "verified")
+            what = "verified" if self.native is None else "exported"
+            self.progress.done(entry.name, f"failed: {entry.error.message}" if entry.error else what)
 
     def _compare(self, entry: Entry, exported: Exported) -> None:
         """Compare the answers of an artifact with those of the source model.
@@ -240,6 +268,7 @@ class Job:
             DegenerateError: The answers are nonsense, and the user has not allowed that.
         """
         plan = exported.plan
+        self.progress.stage(entry.name, ANSWERING)
         evaluation = self._evaluate(
             entry.name,
             Path(plan.backend.runner),
@@ -254,6 +283,14 @@ class Job:
         entry.degenerate = fidelity.degenerate(evaluation.outputs, reference)
         if entry.degenerate and not self.settings.allow_degenerate:
             raise DegenerateError(entry.degenerate, hint="let it through with --allow-degenerate")
+
+    def _publish_or_fail(self, entry: Entry, exported: Exported) -> None:
+        try:
+            self._publish(entry, exported)
+        except OSError as error:
+            entry.error = cannot_write(self.workspace.folder, error)
+        except EdgeoptError as error:
+            entry.error = error
 
     def _publish(self, entry: Entry, exported: Exported) -> None:
         """Write the manifest and move the artifact into place."""

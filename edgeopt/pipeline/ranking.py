@@ -98,6 +98,8 @@ def _why_no_candidate(result: schema.Result, measurement: Measurement | None, bo
     """Return why a row cannot be shipped or judged, or None."""
     if result.error is not None:
         return f"{result.status}: {result.error.message}"
+    if result.native is not None:
+        return "timed by itself, so it was not compared"
     if result.latency is None or measurement is None:
         return f"not timed: {result.untimed}" if result.untimed else "not timed"
     if result.target == schema.SOURCE_TARGET:

@@ -40,6 +40,8 @@ class ExportSettings:
     """A `.npz` of feeds; None is seeded noise."""
     device: str | None = None
     """Where to run what was exported; None is what the targets name, else `local`."""
+    native_program: Path | None = None
+    """A benchmark program of the user's that times the artifacts on a device without Python."""
     settings: tuple[str, ...] = ()
     """Texts `key=value` or `target.key=value` for the options of the backends."""
     jobs: int | None = None

@@ -12,7 +12,7 @@ from edgeopt.report.rows import is_on_noise
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from edgeopt.report.schema import Result, Run
+    from edgeopt.report.schema import Native, Result, Run
 
 
 def notes(run: Run) -> list[str]:
@@ -45,13 +45,7 @@ def _about(result: Result) -> Iterator[str]:
     for warning in result.warnings:
         if warning != result.untimed:
             yield plain(warning)
-    accelerator = result.artifact.metadata.get("accelerator") if result.artifact else None
-    if result.latency is not None and accelerator:
-        yield f"ran on {plain(accelerator)}"
-    if result.latency is not None and result.latency.ci95_s is None:
-        yield "measured in one launch only, so neither its interval nor a verdict is known"
-    if result.latency is not None and not result.latency.steady:
-        yield "its latency had not settled when it was measured; measure longer with --seconds"
+    yield from _about_time(result)
     if result.operators_problem:
         yield f"the time of its operators is not known: {plain(result.operators_problem)}"
     if result.error is not None:
@@ -59,3 +53,25 @@ def _about(result: Result) -> Iterator[str]:
             yield plain(result.error.hint)
         if result.error.log:
             yield f"log {shown_path(result.error.log)}"
+
+
+def _about_time(result: Result) -> Iterator[str]:
+    """Yield what to know of the time that one result took."""
+    accelerator = result.artifact.metadata.get("accelerator") if result.artifact else None
+    if result.latency is not None and accelerator:
+        yield f"ran on {plain(accelerator)}"
+    if result.latency is not None and result.latency.ci95_s is None:
+        yield "measured in one launch only, so neither its interval nor a verdict is known"
+    if result.latency is not None and not result.latency.steady:
+        yield "its latency had not settled when it was measured; measure longer with --seconds"
+    if result.native is not None:
+        yield _about_native(result.native)
+
+
+def _about_native(native: Native) -> str:
+    """Return what the figures of a benchmark program are, and what they are not."""
+    what = "mean" if native.median_s is None else "median"
+    return (
+        f"the {what} of {native.count:,} inferences, timed by {plain(native.program)}; its outputs are not known, so"
+        " nothing is compared"
+    )

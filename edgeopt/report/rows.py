@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from edgeopt.report.schema import BudgetLine, Result, Run
 
 ON_NOISE = "calibrated on noise"
+NATIVE = "native, not interleaved"
 LOUD = "bold yellow"
 WRONG = "bold red"
 _VERDICTS = {"faster": "green", "slower": "red", "same": ""}
@@ -89,6 +90,8 @@ def _latency(result: Result) -> Cell:
             return Cell(quantities.seconds(latency.median_s))
         text = quantities.seconds_within(latency.median_s, latency.ci95_s)
         return Cell(text, brief=text.partition(" ±")[0])
+    if result.native is not None:
+        return Cell(quantities.seconds(result.native.typical_s))
     if result.status != "ok":
         return Cell()
     return Cell(plain(result.untimed or "not timed"), LOUD, short="-")
@@ -144,6 +147,8 @@ def _notes(run: Run, result: Result) -> list[tuple[str, str]]:
     notes = []
     if result.error is not None and (result.artifact or result.latency):
         notes.append((plain(result.error.message), WRONG))
+    if result.native is not None:
+        notes.append((f"! {NATIVE}", LOUD))
     if is_on_noise(run, result):
         notes.append((f"! {ON_NOISE}", LOUD))
     notes += [(f"! over budget: {_limit(line)}", WRONG) for line in result.budget if line.met is False]

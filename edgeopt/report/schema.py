@@ -143,6 +143,32 @@ class Latency:
 
 
 @dataclass(frozen=True, slots=True)
+class Native:
+    """What a benchmark program said of an artifact on a device without Python; None where it does not tell.
+
+    It is no `Latency`: the artifacts were run one after another, each on inputs of the program's own, so nothing is
+    compared with them.
+    """
+
+    program: str
+    """The program's file name, as the user named it."""
+    threads: int
+    count: int
+    mean_s: float
+    median_s: float | None
+    min_s: float | None
+    std_s: float | None
+    load_s: float | None
+    first_s: float | None
+    model_bytes: int | None
+
+    @property
+    def typical_s(self) -> float:
+        """The median, the mean where it is not told."""
+        return self.mean_s if self.median_s is None else self.median_s
+
+
+@dataclass(frozen=True, slots=True)
 class Memory:
     """Memory of the process that ran the artifact: its peak, and what loading and running the model added."""
 
@@ -225,6 +251,8 @@ class Result:
     """Where the time goes, the slowest first; measured apart from the latency, and only where it was asked for."""
     operators_problem: str = ""
     """Why there are none though they were asked for."""
+    native: Native | None = None
+    """Instead of a latency, where the device has no Python and the user named a benchmark program."""
 
     @property
     def is_over_budget(self) -> bool:

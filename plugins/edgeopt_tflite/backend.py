@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from edgeopt.api import Artifact, Backend, ExportError
+from edgeopt_tflite import native
 from edgeopt_tflite.operators import read_operators
 from edgeopt_tflite.production import ACTIVATION_BITS, Options, Production
 
 if TYPE_CHECKING:
-    from edgeopt.api import ExportRequest
+    from edgeopt.api import ExportRequest, NativeTimes
 
 
 class Tflite(Backend):
@@ -21,6 +22,20 @@ class Tflite(Backend):
     runner: ClassVar[Path] = Path(__file__).with_name("runner.py")
     Options = Options
     requires: ClassVar[tuple[str, ...]] = ("ai-edge-litert>=2.3", "numpy>=1.23")
+
+    @classmethod
+    def native_job(cls, program: str, main: str, threads: int, seconds: float) -> tuple[str, ...]:
+        """Return the command that times a file with TensorFlow Lite's `benchmark_model`."""
+        return native.command(program, main, threads, seconds)
+
+    @classmethod
+    def read_native(cls, output: str) -> NativeTimes:
+        """Return what `benchmark_model` printed; see `native.read`.
+
+        Raises:
+            ValueError: No times are in it.
+        """
+        return native.read(output)
 
     def export(self, request: ExportRequest) -> Artifact:
         """Write the file, from the float file that all targets of this backend share.

@@ -19,7 +19,11 @@ def connect(pid, port):
     (inside,) = made
     if isinstance(inside, OSError):
         raise inside
-    inside.connect(("127.0.0.1", port))
+    try:
+        inside.connect(("127.0.0.1", port))
+    except OSError:
+        inside.close()
+        raise
     return inside
 
 
