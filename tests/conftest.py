@@ -48,7 +48,8 @@ class CommandLine:
         self.environment["PYTHONPATH"] = str(site)
 
     def start(self, *arguments):
-        environment = {**os.environ, "COLUMNS": "100", "EDGEOPT_CACHE": str(self.folder / "cache"), **self.environment}
+        own = {"EDGEOPT_CACHE": str(self.folder / "cache"), "EDGEOPT_CONFIG": str(self.folder / "config")}
+        environment = {**os.environ, "COLUMNS": "100", **own, **self.environment}
         return subprocess.Popen(
             [sys.executable, "-m", "edgeopt", *map(str, arguments)],
             cwd=self.folder,

@@ -48,10 +48,10 @@ def remote_device(entry: Entry) -> RemoteDevice:
         UsageError: No kind of device has such an address.
         DeviceError: The address is none, or the key is not there.
     """
-    from edgeopt.devices.remote import RemoteDevice
+    from edgeopt.devices.remote import PYTHON, RemoteDevice
 
     cores = parse_cores(entry.cores) if entry.cores else ()
-    return RemoteDevice(transport_to(entry), **({"python": entry.python} if entry.python else {}), cores=cores)
+    return RemoteDevice(transport_to(entry), python=entry.python or PYTHON, cores=cores)
 
 
 def transport_to(entry: Entry) -> Transport:

@@ -43,6 +43,7 @@ AGENT = Path(agent.__file__)
 AGENT_FILES = (AGENT, Path(libraries.__file__), Path(elf.__file__), *OBSERVER_FILES)
 """The agent, and what it needs beside it."""
 JOBS, LOCK = "jobs", "lock"
+PYTHON = "python3"
 OLDEST_PYTHON = (3, 9)
 NOT_FOUND = (126, 127)
 """What a shell returns for a program that is not there, or that cannot be run."""
@@ -103,7 +104,7 @@ class RemoteDevice:
     """
 
     def __init__(
-        self, transport: Transport, *, python: str = "python3", cores: Sequence[int] = (), log: Path | None = None
+        self, transport: Transport, *, python: str = PYTHON, cores: Sequence[int] = (), log: Path | None = None
     ) -> None:
         self.uri = transport.uri
         self._transport = transport
