@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
-from edgeopt.cli import inspection
+from edgeopt.cli import inspection, upkeep
 from edgeopt.cli.group import Command, Group
 from edgeopt.cli.options import Json, complete_device
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 app = typer.Typer(cls=Group, invoke_without_command=True, rich_markup_mode=None)
 app.command("check", cls=Command)(inspection.check)
+app.command("prepare", cls=Command)(upkeep.prepare)
+app.command("clean", cls=Command)(upkeep.clean)
 
 Name: TypeAlias = Annotated[
     str, typer.Argument(metavar="NAME", autocompletion=complete_device, help="What you call the device.")

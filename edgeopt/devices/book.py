@@ -199,6 +199,16 @@ def remove(name: str) -> Entry:
     return entry
 
 
+def forget_python(entry: Entry, folder: str, before: str) -> None:
+    """Put the Python of before into the user's own entry, where it lay in a folder of the device that is gone.
+
+    Raises:
+        BadInputError: The entry cannot be written.
+    """
+    if entry.is_own and PurePosixPath(entry.python).is_relative_to(folder):
+        save(make_entry(entry.name, {**entry.settings, "python": before}, entry.file))
+
+
 def own_file(name: str) -> Path:
     """Return the file that holds the user's own entry of that name."""
     return config_folder() / FOLDER / f"{name}{SUFFIX}"

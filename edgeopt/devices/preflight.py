@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 LEAST_BYTES = 64 << 20
 """Python, NumPy and a small runtime take about so much before there is any model."""
+HARNESS = ("numpy>=1.23",)
+"""What edgeopt's own loop requires wherever it runs."""
 SYSTEMS = (
     ("Debian 11", {"GLIBC": "2.31", "GLIBCXX": "3.4.28", "CXXABI": "1.3.12", "GCC": "7.0.0"}),
     ("Debian 12", {"GLIBC": "2.36", "GLIBCXX": "3.4.30", "CXXABI": "1.3.13", "GCC": "12.0.0"}),
@@ -61,6 +63,8 @@ class Preflight:
         Raises:
             DeviceError: The device does not answer.
         """
+        if isinstance(self._device, RemoteDevice):
+            requires = complete(requires)
         wanted = names(requires)
         found = self._device.versions(wanted, environment)
         if missing := unmet(requires, found):
@@ -102,11 +106,9 @@ class Preflight:
 
     def _helps(self, entries: Sequence[Mapping[str, str]]) -> str:
         """Return what to do about what cannot be loaded."""
-        versions = {entry["family"]: entry["wanted"] for entry in entries if entry.get("family") in elf.FAMILIES}
-        if not versions:
+        newer = newer_system(entries)
+        if not newer:
             return f"install it there anew, for this Python: {self._prepare}"
-        system = fitting_system(versions)
-        newer = f"{system} or newer has what it needs" if system else "a newer system may have what it needs"
         return f"{newer}; to look for an older version that fits: {self._prepare}"
 
     def _little_memory(self) -> Misfit | None:
@@ -116,6 +118,13 @@ class Preflight:
         free = f"{self.free_bytes / 2**20:.0f} MiB"
         reason = f"the device {self._device.uri} has {free} of memory free, and a runtime needs {LEAST_BYTES >> 20} MiB"
         return Misfit(reason, "end other processes there")
+
+
+def complete(requires: Iterable[str]) -> list[str]:
+    """Return what a runner requires together with what edgeopt itself does."""
+    listed = list(requires)
+    known = names(listed)
+    return [*listed, *(text for text in HARNESS if names([text])[0] not in known)]
 
 
 def lacks(entries: Sequence[Mapping[str, str]]) -> str:
@@ -133,6 +142,15 @@ def lacks(entries: Sequence[Mapping[str, str]]) -> str:
         else:
             told.append(f"{name} needs {family} {wanted}, and the system has {has or 'none'}")
     return "; ".join(told)
+
+
+def newer_system(entries: Sequence[Mapping[str, str]]) -> str:
+    """Return which system has what libraries lack; nothing where a newer system would not help."""
+    versions = {entry["family"]: entry["wanted"] for entry in entries if entry.get("family") in elf.FAMILIES}
+    if not versions:
+        return ""
+    system = fitting_system(versions)
+    return f"{system} or newer has what it needs" if system else "a newer system may have what it needs"
 
 
 def fitting_system(wanted: Mapping[str, str]) -> str:

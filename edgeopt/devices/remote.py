@@ -144,6 +144,11 @@ class RemoteDevice:
             time.sleep(CLAIM_S)
         self._claimed = True
 
+    @property
+    def folder(self) -> str:
+        """The work folder on the device, once it is connected."""
+        return self._store.folder
+
     def facts(self) -> Facts:
         """Return what the device is, as its own Python finds it."""
         found = self._ask({"op": "facts"})
