@@ -12,7 +12,7 @@ import pytest
 
 from tests.clean import CleanEnvironment
 
-pytest_plugins = ["tests.standins.fixtures"]
+pytest_plugins = ["tests.standins.fixtures", "tests.standins.registry"]
 
 
 @pytest.fixture(scope="session")

@@ -1,12 +1,15 @@
 """`edgeopt devices`, with a real board behind ssh."""
 
+import io
 import json
 import shlex
+import sys
 from pathlib import Path
 
 import pytest
 
 from edgeopt.devices.ssh import COMMAND_VARIABLE
+from tests.standins.registry import OURS
 
 
 @pytest.fixture
@@ -128,6 +131,59 @@ def test_check_of_a_device_on_which_nothing_can_run_and_of_one_that_is_not_there
     ended = cli("devices", "check", "pi5")
     assert (ended.code, ended.out) == (6, "")
     assert "error: board runs no ssh server at that port\n" in ended.err
+
+
+def test_prepare_shows_what_it_will_do_and_does_it_and_clean_takes_it_away(cli, board, runtime):
+    cli("devices", "add", "pi5", f"ssh://{board.alias}", "--python", board.python)
+    asked = cli("devices", "prepare", "pi5", "--backend", "tflite", "--offline")
+    assert (asked.code, asked.out) == (2, "")
+    folder = f"{board.workdir}/.cache/edgeopt"
+    told = " ".join(asked.err.split())
+    assert f"gets a virtual environment in {folder}/python, with what these runners require: tflite {OURS}" in told
+    assert "The packages are fetched on this machine and pushed. error: nobody is there to be asked" in told
+    assert board.run("ls .cache/edgeopt").stdout == "files\n"
+    done = cli("devices", "prepare", "pi5", "--backend", "tflite", "--offline", "--yes")
+    assert done.code == 0
+    assert done.out.splitlines()[:2] == [
+        "pi5 is ready, from wheels that were fetched here:",
+        "  edgeopt-test-runtime  1.5",
+    ]
+    assert "tflite: nothing is missing" in cli("devices", "check", "pi5").out
+    cleaned = cli("devices", "clean", "pi5", "--yes")
+    assert (cleaned.code, cleaned.out) == (0, f"{folder} is removed.\n")
+    assert "pushed folders, 0 results, a Python environment." in " ".join(cleaned.err.split())
+    assert f'python = "{board.python}"\n' in Path("config/devices/pi5.toml").read_text()
+    assert cli("devices", "clean", "pi5").out == "There is nothing of edgeopt's on ssh://board.\n"
+
+
+def test_who_says_no_has_changed_nothing(cli, board, monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    cli("devices", "add", "pi5", f"ssh://{board.alias}", "--python", board.python)
+    monkeypatch.setattr(sys, "stdin", Terminal("n\nn\n"))
+    for command in ("prepare", "clean"):
+        ended = cli("devices", command, "pi5")
+        assert (ended.code, ended.out.strip()) == (130, "")
+        assert ended.err.endswith("Go on? [y/N]:error: nothing was done\n")
+    assert board.run("ls .cache/edgeopt").stdout == "files\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["prepare", "local"], "local has no name in your book"),
+        (["prepare", "ssh://pi@pi5"], "ssh://pi@pi5 has no name in your book"),
+        (["prepare", "pi5", "--backend", "tflit"], "no backend is called 'tflit'"),
+        (["clean", "local"], "edgeopt has no work folder on this machine"),
+        (["clean", "pi6"], "no device is called 'pi6'"),
+    ],
+)
+def test_what_cannot_be_prepared_or_cleaned(cli, arguments, message):
+    cli("devices", "add", "pi5", "ssh://pi5.invalid")
+    ended = cli("devices", *arguments)
+    assert (ended.code, ended.out, ended.err.splitlines()[0]) == (2, "", f"error: {message}")
 
 
 def test_a_device_is_named_everywhere(cli):

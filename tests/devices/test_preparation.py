@@ -11,10 +11,7 @@ from edgeopt.devices.book import CONFIG_VARIABLE, find_entry, make_entry, save
 from edgeopt.devices.preflight import Preflight
 from edgeopt.devices.preparation import choose, plan, prepare
 from edgeopt.errors import UnavailableError, UsageError
-from edgeopt.registry import find_backends
-from tests.devices.test_wheels import registry  # noqa: F401 - a fixture
-
-OURS = "edgeopt-test-runtime>=1"
+from tests.standins.registry import OURS
 
 
 @pytest.fixture
@@ -34,16 +31,6 @@ def prepared(known, tmp_path, monkeypatch):
             return prepare(plan(entry, device, backends), device, said.append, offline=offline), said
 
     return do
-
-
-@pytest.fixture
-def runtime(registry, monkeypatch):  # noqa: F811
-    """A runtime that this machine's pip finds and that of the device does not; everything else comes as usual."""
-    monkeypatch.delenv("PIP_NO_INDEX")
-    registry("edgeopt_test_runtime", "1.5", requires=["packaging"])
-    registry("edgeopt_test_runtime", "1.2")
-    for name, requires in (("tflite", OURS), ("tf-gpu", "edgeopt-test-runtime<1.5"), ("openvino", "no-such-runtime")):
-        monkeypatch.setattr(find_backends().backends[name].backend, "requires", (requires,))
 
 
 def test_a_device_that_has_no_way_to_a_package_gets_it_pushed(prepared, sshd, runtime):
@@ -84,7 +71,7 @@ def test_what_was_prepared_before_stays_and_a_failure_changes_nothing(prepared, 
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
     with pytest.raises(UnavailableError, match=r"tf-gpu: there is no wheel of .*; tflite: there is no wheel of "):
-        prepared(sshd, "tflite")
+        prepared(sshd, "tflite", offline=True)
     assert sshd.run(written).stdout == before
     assert sshd.run(f"{find_entry('pi5').python} -c 'import numpy'").returncode == 0
 

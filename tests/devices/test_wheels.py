@@ -28,28 +28,6 @@ OLD = device("3.10.12", "2.31")
 
 
 @pytest.fixture
-def registry(tmp_path, monkeypatch):
-    """A function that puts a wheel into the only folder that pip looks at."""
-    folder = tmp_path / "registry"
-    folder.mkdir()
-    monkeypatch.setenv("PIP_NO_INDEX", "1")
-    monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
-
-    def put(name, version, *, requires=(), glibc=None, tag="py3-none-any"):
-        with zipfile.ZipFile(folder / f"{name}-{version}-{tag}.whl", "w") as wheel:
-            info = f"{name}-{version}.dist-info"
-            about = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
-            wheel.writestr(f"{info}/METADATA", about + "".join(f"Requires-Dist: {text}\n" for text in requires))
-            wheel.writestr(f"{info}/WHEEL", f"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: {tag}\n")
-            wheel.writestr(f"{info}/RECORD", "")
-            wheel.writestr(f"{name}/vendored.dist-info/METADATA", "not this one")
-            if glibc:
-                wheel.writestr(f"{name}/lib.so", library(wanted={"libc.so.6": [f"GLIBC_{glibc}"]}))
-
-    return put
-
-
-@pytest.fixture
 def fetched(tmp_path):
     """A function that fetches and returns the names of what came, and what was said."""
 
