@@ -23,8 +23,13 @@ def complete_target(incomplete: str) -> list[str]:
 def complete_device(incomplete: str) -> list[str]:
     """Return the names of devices that go on from `incomplete`."""
     from edgeopt.devices.book import LOCAL, find_entries
+    from edgeopt.errors import BadInputError
 
-    return [name for name in (LOCAL, *find_entries()) if name.startswith(incomplete)]
+    try:
+        names = [LOCAL, *find_entries()]
+    except BadInputError:  # of the project; the command itself will say so
+        names = [LOCAL]
+    return [name for name in names if name.startswith(incomplete)]
 
 
 _JSON_HELP = "Write everything as JSON; - is standard output, which then holds nothing else."

@@ -91,8 +91,7 @@ def find_entry(name: str, project: Path | None = None) -> Entry:
     """
     if "://" in name:
         return Entry("", uri=name)
-    own = own_file(name) if NAME.fullmatch(name) else None
-    found = _guarded(name, own) if own and own.is_file() else find_entries(project).get(name)
+    found = _own_entry(name) or find_entries(project).get(name)
     if found is None:
         known = [LOCAL, *find_entries(project)]
         hint = did_you_mean(name, known)
@@ -186,10 +185,9 @@ def remove(name: str) -> Entry:
         UsageError: There is none of that name, or only the project has it.
         BadInputError: It cannot be removed.
     """
-    entries = find_entries()
-    if name not in entries:
-        raise UsageError(f"no device is called {name!r}", hint=did_you_mean(name, entries))
-    entry = entries[name]
+    entry = _own_entry(name) or find_entries().get(name)
+    if entry is None:
+        raise UsageError(f"no device is called {name!r}", hint=did_you_mean(name, find_entries()))
     if not entry.is_own or entry.file is None:
         raise UsageError(f"{name} is a device of the project", hint=f"take it out of {entry.file}")
     try:
@@ -230,6 +228,12 @@ _EXAMPLES = {
     "workdir": 'workdir = "/home/pi/edgeopt"',
     "cores": 'cores = "4-7"',
 }
+
+
+def _own_entry(name: str) -> Entry | None:
+    """Return what the user has written down of one device, without a look at the project."""
+    file = own_file(name) if NAME.fullmatch(name) else None
+    return _guarded(name, file) if file is not None and file.is_file() else None
 
 
 def _own() -> Iterator[Entry]:

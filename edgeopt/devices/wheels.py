@@ -155,6 +155,8 @@ def _download(requirements: Sequence[str], arguments: Sequence[str], folder: Pat
 
 def _refused(why: str) -> UnavailableError:
     """Return the error for what pip says."""
+    if "No module named pip" in why:
+        return UnavailableError("this Python has no pip to fetch wheels with", hint=f"{sys.executable} -m ensurepip")
     match = re.match(r"Could not find a version that satisfies the requirement (.+) \(from versions: (.*)", why)
     if match is None:
         return UnavailableError(f"the wheels cannot be fetched: {why}", hint=REGISTRY)

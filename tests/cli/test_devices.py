@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from edgeopt.cli.options import complete_device
 from edgeopt.devices.ssh import COMMAND_VARIABLE
 from tests.standins.registry import OURS
 
@@ -189,3 +190,21 @@ def test_what_cannot_be_prepared_or_cleaned(cli, arguments, message):
 def test_a_device_is_named_everywhere(cli):
     ended = cli("export", "-t", "tflite-int8", "--device", "pi6")
     assert (ended.code, ended.err.splitlines()[0]) == (2, "error: no device is called 'pi6'")
+
+
+def test_the_commands_of_the_documentation_are_there(cli):
+    text = (Path(__file__).parents[2] / "docs" / "devices.md").read_text()
+    lines = [line for line in text.splitlines() if line.startswith("edgeopt devices ")]
+    assert len(lines) >= 5
+    for words in map(shlex.split, lines):
+        ended = cli(*words[1:3], "--help")
+        assert ended.code == 0
+        assert all(word in ended.out for word in words[3:] if word.startswith("--")), words
+
+
+def test_a_broken_project_does_not_keep_one_from_its_own_devices(cli):
+    cli("devices", "add", "pi5", "ssh://pi@pi5")
+    Path("edgeopt.toml").write_text("devices = 3")
+    assert cli("devices").code == 8
+    assert complete_device("p") == []
+    assert cli("devices", "remove", "pi5").out == "pi5 is removed, it was ssh://pi@pi5\n"
