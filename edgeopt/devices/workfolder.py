@@ -63,13 +63,14 @@ def look(transport: Transport) -> WorkFolder:
         DeviceError: It cannot be read.
     """
     place = transport.workdir
+    # Of the three kinds of `flock`, one takes no file but an open one; without any, nobody is taken to be there.
     listing = " ".join(f"{name}/* {name}/.[!.]*" for name in (FILES, JOBS))
     command = f"""
 [ -e {place} ] || exit 0
 cd {place} || exit
 tell() {{ printf '%s\\000' "$1"; }}
 tell "$(pwd -P)"; tell "$(du -sk . | cut -f1)"
-holder=; if command -v flock >/dev/null && [ -f {LOCK} ] && ! flock -n {LOCK} true; then holder=$(cat {LOCK}); fi
+holder=; [ ! -f {LOCK} ] || {{ (flock -n 9) 9>>{LOCK} 2>/dev/null; [ $? != 1 ] || holder=$(cat {LOCK}); }}
 tell "$holder"; tell "$(cat {FOLDER}/{COMPLETE} 2>/dev/null)"
 for name in * .[!.]* ..?* {listing} {FOLDER}/{COMPLETE}; do
   [ -e "$name" ] || [ -h "$name" ] || continue

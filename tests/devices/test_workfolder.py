@@ -1,5 +1,6 @@
 """edgeopt's folder on a real device is taken away, and nothing else ever is."""
 
+import fcntl
 import shlex
 from contextlib import closing
 
@@ -10,6 +11,7 @@ from edgeopt.devices.remote import RemoteDevice
 from edgeopt.devices.ssh import SshTransport
 from edgeopt.devices.workfolder import clean, look
 from edgeopt.errors import DeviceError
+from tests.standins import needs
 
 WORK = ".cache/edgeopt"
 
@@ -78,6 +80,37 @@ def test_a_device_on_which_somebody_measures_is_left_alone(used):
         with pytest.raises(DeviceError, match=r"ssh://board is in use by .*@.* \(process \d+\)"):
             clean(transport, look(transport))
     assert board.run(f"ls {WORK}/lock").returncode == 0
+
+
+class Shell:
+    """A small system's shell and programs, on this machine."""
+
+    uri = "shell"
+
+    def __init__(self, folder, shell, programs):
+        self.workdir = shlex.quote(str(folder / "work"))
+        (folder / "bin").mkdir()
+        for name in ("cat", "cut", "du", "flock", "printf"):
+            (folder / "bin" / name).symlink_to(needs.program(programs))
+        self._start = ["env", f"PATH={folder / 'bin'}", needs.program(shell)]
+
+    def argv(self, command):
+        return [*self._start, "-c", command]
+
+
+@pytest.mark.parametrize(("shell", "programs"), [("mksh", "toybox"), ("dash", "toybox")])
+def test_the_shell_of_a_phone(tmp_path, shell, programs):
+    needs.require(shell, programs)
+    transport = Shell(tmp_path, shell, programs)
+    assert look(transport).path == ""
+    (tmp_path / "work" / "jobs" / "a\\tb").mkdir(parents=True)
+    with (tmp_path / "work" / "lock").open("w") as lock:
+        lock.write('{"owner": "somebody@there"}')
+        lock.flush()
+        assert look(transport).holder == ""
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert look(transport).holder == "somebody@there"
+    assert look(transport).strange == ("jobs/a\\tb",)
 
 
 def test_a_work_folder_with_any_name_on_a_small_server(known, dropbear):
