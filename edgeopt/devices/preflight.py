@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -99,7 +100,7 @@ class Preflight:
         if new and isinstance(self._device, RemoteDevice):
             self._checked.update(self._device.check(new))
         for name in wanted:
-            if entries := self._checked[name].get("unmet"):
+            if entries := self._checked.get(name, {}).get("unmet"):
                 what = f"{name} {one_line(self._checked[name].get('version'))} on the device {self._device.uri}"
                 return Misfit(f"{what} does not load: {lacks(entries)}", self._helps(entries))
         return None
@@ -155,7 +156,8 @@ def newer_system(entries: Sequence[Mapping[str, str]]) -> str:
 
 def fitting_system(wanted: Mapping[str, str]) -> str:
     """Return the oldest well-known system that defines these versions, by family; nothing where none does."""
-    for system, given in SYSTEMS:
-        if all(elf.numbers(given[family]) >= elf.numbers(version) for family, version in wanted.items()):
-            return system
+    with suppress(ValueError):  # a device may tell anything
+        for system, given in SYSTEMS:
+            if all(elf.numbers(given[family]) >= elf.numbers(version) for family, version in wanted.items()):
+                return system
     return ""

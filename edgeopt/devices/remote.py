@@ -169,7 +169,7 @@ class RemoteDevice:
 
     def provided(self) -> dict[str, Any]:
         """Return what the device's system and Python give to packages; see `libraries.provided_here`."""
-        return self._ask({"op": "provided"})
+        return self._read(_system, self._ask({"op": "provided"}))
 
     def check(self, distributions: Iterable[str]) -> dict[str, Any]:
         """Return what the libraries of installed distributions lack on the device; see `libraries.check`."""
@@ -285,3 +285,21 @@ class RemoteDevice:
             return read(found)
         except ValueError as error:
             raise DeviceError(f"{self.uri}: {error}", hint="is its system whole?") from error
+
+
+def _system(found: dict[str, Any]) -> dict[str, Any]:
+    """Return what a device tells of its system, where it is what `libraries.provided_here` returns.
+
+    Raises:
+        ValueError: It is not.
+    """
+    texts = [found.get(key) for key in ("machine", "libc", "python", "executable", "abi")]
+    mappings = [found.get(key) for key in ("versions", "markers")]
+    if not isinstance(platforms := found.get("platforms"), list) or not all(isinstance(one, dict) for one in mappings):
+        raise ValueError("it does not tell what its system is")
+    told = [*texts, *platforms, *(text for one in mappings if one for text in one.values())]
+    if not all(isinstance(text, str) for text in told):
+        raise ValueError("what it tells of its system is no text")
+    for version in found["versions"].values():
+        elf.numbers(version)
+    return found

@@ -10,6 +10,7 @@ from edgeopt.devices.local import LocalDevice
 from edgeopt.devices.preflight import SYSTEMS, Preflight, fitting_system, lacks
 from edgeopt.devices.remote import RemoteDevice
 from edgeopt.devices.store import Store
+from edgeopt.errors import DeviceError
 from edgeopt.measure.facts import Health
 from edgeopt.pipeline.plan import Refusal, make_plan, refuse_unfit
 from edgeopt.targets import find_targets
@@ -101,6 +102,7 @@ def test_of_this_machine_only_versions_are_looked_at():
         ({"GLIBC": "2.31", "GLIBCXX": "3.4.29"}, "Debian 12"),
         ({"GLIBC": "2.38"}, "Debian 13"),
         ({"GLIBC": "2.99"}, ""),
+        ({"GLIBC": "garbage"}, ""),
     ],
 )
 def test_the_oldest_system_that_would_do(wanted, system):
@@ -117,3 +119,16 @@ def test_in_words():
         "b.so: it is cut short; d.so was built for aarch64, and this is x86_64;"
         " f.so needs CXXABI 1.3.13, and the system has none"
     )
+
+
+@pytest.mark.parametrize(
+    "told",
+    [{}, {"platforms": "x"}, {"versions": {"GLIBC": "x"}}, {"versions": []}, {"markers": {"a": 1}}, {"python": None}],
+)
+def test_a_device_that_tells_nonsense_of_its_system(connected, sshd, monkeypatch, told):
+    device = connected(sshd)
+    whole = device.provided()
+    monkeypatch.setattr(device, "_ask", lambda message: {**whole, **told} if told else {})
+    with pytest.raises(DeviceError, match="ssh://board: ") as caught:
+        device.provided()
+    assert caught.value.hint == "is its system whole?"
