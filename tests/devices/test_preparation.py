@@ -1,16 +1,18 @@
 """An environment on a real device: from its own registry, or from wheels that are pushed."""
 
 import json
+import os
 import shlex
 from contextlib import closing
 
 import pytest
 
-from edgeopt.devices import remote_device
+from edgeopt.devices import preflight, remote_device
 from edgeopt.devices.book import CONFIG_VARIABLE, find_entry, make_entry, save
 from edgeopt.devices.preflight import Preflight
 from edgeopt.devices.preparation import choose, plan, prepare
 from edgeopt.errors import UnavailableError, UsageError
+from edgeopt.registry import find_backends
 from tests.standins.registry import OURS
 
 
@@ -52,6 +54,29 @@ def test_a_device_that_has_no_way_to_a_package_gets_it_pushed(prepared, sshd, ru
         "base": sshd.python,
     }
     assert sshd.run("cd .cache/edgeopt && ls -d * && find files -name '*.whl'").stdout == "files\nlock\npython\n"
+
+
+def test_a_device_with_a_registry_of_its_own_installs_by_itself_unless_that_would_not_load(
+    prepared, sshd, registry, monkeypatch
+):
+    monkeypatch.setattr(preflight, "HARNESS", ())
+    monkeypatch.setattr(find_backends().backends["tflite"].backend, "requires", ("runtime",))
+    settings = f"[global]\nno-index = true\nfind-links = {sshd.workdir}/registry\n"
+    sshd.run("mkdir -p registry .config/pip && cat >.config/pip/pip.conf", input=settings)
+
+    def publish(version, glibc):
+        wheel = registry("runtime", version, glibc=glibc, machine=os.uname().machine)
+        sshd.run(f"cat >registry/{wheel.name}", input=wheel.read_bytes(), text=False)
+
+    publish("1.0", "2.17")
+    done, said = prepared(sshd, "tflite")
+    assert (done.source, done.versions) == ("its own package registry", {"runtime": "1.0"})
+    assert said == [f"making {sshd.workdir}/.cache/edgeopt/python", "installing runtime"]
+    publish("2.0", "9.99")
+    done, said = prepared(sshd, "tflite")
+    assert (done.source, done.versions) == ("wheels that were fetched here", {"runtime": "1.0"})
+    assert said[2].startswith("runtime 2.0 on the device ssh://board does not load: lib.so needs GLIBC 9.99, and the ")
+    assert said[4].startswith("runtime 2.0 would not load: lib.so needs GLIBC 9.99, and the system has ")
 
 
 def test_what_was_prepared_before_stays_and_a_failure_changes_nothing(prepared, sshd, runtime, tmp_path, monkeypatch):

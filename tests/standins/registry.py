@@ -12,14 +12,15 @@ OURS = "edgeopt-test-runtime>=1"
 
 @pytest.fixture
 def registry(tmp_path, monkeypatch):
-    """A function that puts a wheel into the only folder that pip looks at."""
+    """A function that puts a wheel into the only folder that pip looks at, and returns it."""
     folder = tmp_path / "registry"
     folder.mkdir()
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
 
-    def put(name, version, *, requires=(), glibc=None, tag="py3-none-any"):
-        with zipfile.ZipFile(folder / f"{name}-{version}-{tag}.whl", "w") as wheel:
+    def put(name, version, *, requires=(), glibc=None, machine="aarch64", tag="py3-none-any"):  # noqa: PLR0913
+        path = folder / f"{name}-{version}-{tag}.whl"
+        with zipfile.ZipFile(path, "w") as wheel:
             info = f"{name}-{version}.dist-info"
             about = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
             wheel.writestr(f"{info}/METADATA", about + "".join(f"Requires-Dist: {text}\n" for text in requires))
@@ -27,7 +28,8 @@ def registry(tmp_path, monkeypatch):
             wheel.writestr(f"{info}/RECORD", "")
             wheel.writestr(f"{name}/vendored.dist-info/METADATA", "not this one")
             if glibc:
-                wheel.writestr(f"{name}/lib.so", library(wanted={"libc.so.6": [f"GLIBC_{glibc}"]}))
+                wheel.writestr(f"{name}/lib.so", library(machine=machine, wanted={"libc.so.6": [f"GLIBC_{glibc}"]}))
+        return path
 
     return put
 
