@@ -12,7 +12,7 @@ import pytest
 
 from tests.clean import CleanEnvironment
 
-pytest_plugins = ["tests.standins.fixtures"]
+pytest_plugins = ["tests.standins.fixtures", "tests.standins.registry"]
 
 
 @pytest.fixture(scope="session")
@@ -48,7 +48,8 @@ class CommandLine:
         self.environment["PYTHONPATH"] = str(site)
 
     def start(self, *arguments):
-        environment = {**os.environ, "COLUMNS": "100", "EDGEOPT_CACHE": str(self.folder / "cache"), **self.environment}
+        own = {"EDGEOPT_CACHE": str(self.folder / "cache"), "EDGEOPT_CONFIG": str(self.folder / "config")}
+        environment = {**os.environ, "COLUMNS": "100", **own, **self.environment}
         return subprocess.Popen(
             [sys.executable, "-m", "edgeopt", *map(str, arguments)],
             cwd=self.folder,

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from edgeopt.cli import backends, doctor, export, plugins, targets, verify
+from edgeopt.cli import backends, devices, doctor, export, plugins, targets, verify
 from edgeopt.cli.group import DEBUG, NO_PLUGIN, Command, Commands
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ app.command("doctor", cls=Command)(doctor.doctor)
 app.command("verify", cls=Command)(verify.verify)
 app.add_typer(targets.app, name="targets")
 app.add_typer(plugins.app, name="plugins")
+app.add_typer(devices.app, name="devices")
 
 
 def _show_version(wanted: bool) -> None:

@@ -20,6 +20,18 @@ def complete_target(incomplete: str) -> list[str]:
     return [f"{done}{comma}{name}" for name in (*names, "all") if name.startswith(last)]
 
 
+def complete_device(incomplete: str) -> list[str]:
+    """Return the names of devices that go on from `incomplete`."""
+    from edgeopt.devices.book import LOCAL, find_entries
+    from edgeopt.errors import BadInputError
+
+    try:
+        names = [LOCAL, *find_entries()]
+    except BadInputError:  # of the project; the command itself will say so
+        names = [LOCAL]
+    return [name for name in names if name.startswith(incomplete)]
+
+
 _JSON_HELP = "Write everything as JSON; - is standard output, which then holds nothing else."
 Json: TypeAlias = Annotated[str | None, typer.Option("--json", metavar="FILE", help=_JSON_HELP)]
 JsonOfRun: TypeAlias = Annotated[
@@ -55,8 +67,9 @@ Device: TypeAlias = Annotated[
     typer.Option(
         "--device",
         metavar="NAME",
+        autocompletion=complete_device,
         show_default="what the targets name, else local",
-        help="Where to run what was exported.",
+        help="Where to run what was exported: a name of edgeopt devices, ssh://user@host or adb://serial.",
     ),
 ]
 Settings: TypeAlias = Annotated[

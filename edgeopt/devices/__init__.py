@@ -3,34 +3,37 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgeopt.errors import UsageError
+from edgeopt.devices.book import FORMS, LOCAL, Entry, find_entry, parse_cores
+from edgeopt.errors import DeviceError, UsageError
 
 if TYPE_CHECKING:
     from edgeopt.devices.base import Device
     from edgeopt.devices.link import Transport
+    from edgeopt.devices.remote import RemoteDevice
 
-LOCAL = "local"
-FORMS = "local, ssh://user@host:port, adb://serial"
 _SSH = re.compile(r"ssh://(?:(?P<user>[^@/]+)@)?(?P<host>\[[^\]/]+\]|[^:/@\[\]]+)(?::(?P<port>\d{1,5}))?/?")
 _ADB = re.compile(r"adb://(?P<serial>[^/]*)/?")
 
 
-def open_device(uri: str = LOCAL) -> Device:
-    """Return the device at `uri`, ready to run something.
+def open_device(name: str = LOCAL) -> Device:
+    """Return a device, ready to run something.
+
+    Args:
+        name: `local`, a name from the user's book or the project's, or an address.
 
     Raises:
-        UsageError: No kind of device has such an address.
-        DeviceError: The device cannot be reached.
+        UsageError: No device is called so.
+        BadInputError: What is written down of it cannot be used.
+        DeviceError: It cannot be reached.
     """
-    if uri == LOCAL:
+    if name == LOCAL:
         from edgeopt.devices.local import LocalDevice
 
         return LocalDevice()
-    from edgeopt.devices.remote import RemoteDevice
-
-    device = RemoteDevice(_transport(uri))
+    device = remote_device(find_entry(name))
     try:
         device.connect()
     except BaseException:
@@ -39,19 +42,42 @@ def open_device(uri: str = LOCAL) -> Device:
     return device
 
 
-def _transport(uri: str) -> Transport:
+def remote_device(entry: Entry) -> RemoteDevice:
+    """Return the device that an entry tells of, not connected yet.
+
+    Raises:
+        UsageError: No kind of device has such an address.
+        DeviceError: The address is none, or the key is not there.
+    """
+    from edgeopt.devices.remote import PYTHON, RemoteDevice
+
+    cores = parse_cores(entry.cores) if entry.cores else ()
+    return RemoteDevice(transport_to(entry), python=entry.python or PYTHON, cores=cores)
+
+
+def transport_to(entry: Entry) -> Transport:
+    """Return the way to the device that an entry tells of; see `remote_device`."""
+    key = Path(entry.key).expanduser() if entry.key else None
+    if key is not None and not key.is_file():
+        raise DeviceError(f"the key {key} of {entry.name or entry.uri} is not there", hint="name another: --key FILE")
+    return _transport(entry.uri, key=key, jump=entry.jump, workdir=entry.workdir)
+
+
+def _transport(uri: str, *, key: Path | None = None, jump: str = "", workdir: str = "") -> Transport:
     """Return the way to a device that is not this machine.
 
     Raises:
         UsageError: No kind of device has such an address.
+        DeviceError: The address is none.
     """
     if match := _SSH.fullmatch(uri):
         from edgeopt.devices.ssh import SshTransport
 
         port = int(match["port"]) if match["port"] else None
-        return SshTransport(match["host"].strip("[]"), user=match["user"] or "", port=port)
+        host, user = match["host"].strip("[]"), match["user"] or ""
+        return SshTransport(host, user=user, port=port, key=key, jump=jump, workdir=workdir)
     if match := _ADB.fullmatch(uri):
         from edgeopt.devices.adb import AdbTransport, only_serial
 
-        return AdbTransport(match["serial"] or only_serial())
+        return AdbTransport(match["serial"] or only_serial(), workdir=workdir)
     raise UsageError(f"no device is called {uri!r}", hint=f"known: {FORMS}")

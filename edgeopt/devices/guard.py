@@ -29,6 +29,7 @@ import time
 
 TYPE_CHECKING = False  # typing itself is not needed on the device
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Any
 
     from edgeopt.devices.proctree import marked, tree_rss_bytes
@@ -138,10 +139,28 @@ def main() -> None:
     """Guard one process and say how it ended."""
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a lost link must not end the guard before the process
-    guard = Guard(json.loads(sys.argv[1]))
-    code = guard.run()
+    wanted = json.loads(sys.argv[1])
+    because = missing_cores(wanted["cores"] or ())
+    if because:
+        tell(1, because)
+        return
+    guard = Guard(wanted)
+    tell(guard.run(), guard.because)
+
+
+def missing_cores(wanted: Iterable[int]) -> str:
+    """Return that some cores are not to be had here, or nothing."""
+    if not wanted:
+        return ""
+    there = os.sched_getaffinity(0)
+    missing = ", ".join(str(core) for core in wanted if core not in there)
+    return f"cannot use the cores {missing}: there are {', '.join(map(str, sorted(there)))}" if missing else ""
+
+
+def tell(code: int, because: str) -> None:
+    """Say how the process ended, to a host that may be gone."""
     with contextlib.suppress(OSError):
-        os.write(1, json.dumps({"ended": code, "because": guard.because}).encode() + b"\n")
+        os.write(1, json.dumps({"ended": code, "because": because}).encode() + b"\n")
 
 
 if __name__ == "__main__":

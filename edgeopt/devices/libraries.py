@@ -82,8 +82,9 @@ def check(distributions: Iterable[str]) -> dict[str, dict[str, Any]]:
 
     Returns:
         `version`, None where the distribution is not installed; `unmet`, what `unmet` returns, with an entry of the
-        family `file` for each library that is missing or damaged (`has` says how); `ok`, whether it is installed and
-        lacks nothing. What was not installed by pip lists no files, and is taken to fit: it came with the system.
+        family `file` for each library that is missing or damaged (`has` says how), and one of the family `python`
+        where it was built for another Python; `ok`, whether it is installed and lacks nothing. What was not
+        installed by pip lists no files, and is taken to fit: it came with the system.
     """
     machine, versions = _header(sys.executable)["machine"], _versions(_libc("")[1])
     return {name: _check(name, machine, versions) for name in distributions}
@@ -134,8 +135,24 @@ def _check(name: str, machine: str, versions: Mapping[str, str]) -> dict[str, An
             damaged.append(_entry(str(file), "file", "", found))
         else:
             needs[str(file)] = found
-    missing = damaged + unmet(needs, machine, versions)
+    python = _other_python(name, distribution.read_text("WHEEL") or "")
+    missing = damaged + python + unmet(needs, machine, versions)
     return {"version": distribution.version, "unmet": missing, "ok": not missing}
+
+
+def _other_python(name: str, wheel: str) -> list[dict[str, str]]:
+    """Return an entry where what was installed is for other Pythons alone, by the tags in its file `WHEEL`."""
+    own = sys.version_info[:2]
+    built = []
+    for tag in re.findall(r"^Tag: (\S+)$", wheel, re.MULTILINE):
+        interpreters, abi = tag.split("-")[:2]
+        for interpreter in interpreters.split("."):
+            match = re.match(r"cp(\d)(\d+)$", interpreter)
+            version = (int(match.group(1)), int(match.group(2))) if match else own
+            if version == own or (version < own and abi in ("abi3", "none")):
+                return []
+            built.append(version)
+    return [_entry(name, "python", "{}.{}".format(*built[0]), "{}.{}".format(*own))] if built else []
 
 
 def _needed(path: str, bundled: Collection[str]) -> dict[str, Any] | str:
@@ -192,9 +209,12 @@ def _versions(glibc: str) -> dict[str, str]:
         name = os.path.basename(path)  # noqa: PTH119
         if LIBC.search(path) or name.startswith(CXX):
             try:
-                found.update(elf.provided(path))
+                given = elf.provided(path)
             except ValueError:
                 continue
+            # libgcc of aarch64 defines a single old name of the C library's family.
+            newer = {key: text for key, text in given.items() if elf.numbers(text) > elf.numbers(found.get(key, ""))}
+            found.update(newer)
     return found
 
 

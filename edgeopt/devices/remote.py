@@ -44,6 +44,7 @@ AGENT = Path(agent.__file__)
 AGENT_FILES = (AGENT, Path(libraries.__file__), Path(elf.__file__), *OBSERVER_FILES)
 """The agent, and what it needs beside it."""
 JOBS, LOCK = "jobs", "lock"
+PYTHON = "python3"
 OLDEST_PYTHON = (3, 9)
 NOT_FOUND = (126, 127)
 """What a shell returns for a program that is not there, or that cannot be run."""
@@ -111,7 +112,7 @@ class RemoteDevice:
     """
 
     def __init__(
-        self, transport: Transport, *, python: str = "python3", cores: Sequence[int] = (), log: Path | None = None
+        self, transport: Transport, *, python: str = PYTHON, cores: Sequence[int] = (), log: Path | None = None
     ) -> None:
         self.uri = transport.uri
         self._transport = transport
@@ -151,6 +152,11 @@ class RemoteDevice:
             time.sleep(CLAIM_S)
         self._claimed = True
 
+    @property
+    def folder(self) -> str:
+        """The work folder on the device, once it is connected."""
+        return self._store.folder
+
     def facts(self) -> Facts:
         """Return what the device is, as its own Python finds it, else its shell."""
         if self._lacks_python():
@@ -175,7 +181,7 @@ class RemoteDevice:
 
     def provided(self) -> dict[str, Any]:
         """Return what the device's system and Python give to packages; see `libraries.provided_here`."""
-        return self._ask({"op": "provided"})
+        return self._read(_system, self._ask({"op": "provided"}))
 
     def check(self, distributions: Iterable[str]) -> dict[str, Any]:
         """Return what the libraries of installed distributions lack on the device; see `libraries.check`."""
@@ -338,3 +344,21 @@ class RemoteDevice:
             return read(found)
         except ValueError as error:
             raise DeviceError(f"{self.uri}: {error}", hint="is its system whole?") from error
+
+
+def _system(found: dict[str, Any]) -> dict[str, Any]:
+    """Return what a device tells of its system, where it is what `libraries.provided_here` returns.
+
+    Raises:
+        ValueError: It is not.
+    """
+    texts = [found.get(key) for key in ("machine", "libc", "python", "executable", "abi")]
+    mappings = [found.get(key) for key in ("versions", "markers")]
+    if not isinstance(platforms := found.get("platforms"), list) or not all(isinstance(one, dict) for one in mappings):
+        raise ValueError("it does not tell what its system is")
+    told = [*texts, *platforms, *(text for one in mappings if one for text in one.values())]
+    if not all(isinstance(text, str) for text in told):
+        raise ValueError("what it tells of its system is no text")
+    for version in found["versions"].values():
+        elf.numbers(version)
+    return found

@@ -30,6 +30,8 @@ ALIVE_S, ALIVE_COUNT = 5, 3
 READY_S = 60.0
 POLL_S = 0.02
 NO_OTHER_WAY = "false"
+JUMP = re.compile(r"(?:[\w.][\w.-]*@)?(?:\w[\w.-]*|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?")
+"""A host of `ssh -J`. ssh hands it to a shell, and older ones do not look at it."""
 SOCKET = "s"
 """Short: the path of a socket may have 90 characters."""
 REASONS = (
@@ -94,6 +96,8 @@ class SshTransport:
     ) -> None:
         if not re.fullmatch(r"[\w.:\[\]%][\w.:\[\]%-]*", host) or (user and not re.fullmatch(r"[\w.][\w.@\\-]*", user)):
             raise DeviceError(f"{user + '@' if user else ''}{host} is no address for ssh", hint="ssh://user@host:port")
+        if jump and not all(JUMP.fullmatch(host) for host in jump.split(",")):
+            raise DeviceError(f"{jump} is no host to jump over", hint="user@host:port, several with commas")
         self.uri = f"ssh://{user + '@' if user else ''}{host}{f':{port}' if port else ''}"
         self.workdir = shlex.quote(workdir) if workdir else '"$HOME"/.cache/edgeopt'
         self._host = host
@@ -115,7 +119,8 @@ class SshTransport:
         """
         self.close()
         self._folder = tempfile.TemporaryDirectory(prefix="edgeopt-", dir="/tmp")
-        argv = [*self._program(), "-M", "-S", self._socket, *self._options(), "--", self._host, "cat >/dev/null"]
+        argv = [*self._program(), "-M", "-S", self._socket, *self._detour(), *self._options()]
+        argv += ["--", self._host, "cat >/dev/null"]
         try:
             with self._log.open("wb") as log:
                 self._master = subprocess.Popen(
@@ -199,12 +204,15 @@ class SshTransport:
             *(["-l", self._user] if self._user else []),
             *(["-p", str(self._port)] if self._port else []),
             *(["-i", str(self._key.expanduser())] if self._key else []),
-            *(["-J", self._jump] if self._jump else []),
         ]
+
+    def _detour(self) -> list[str]:
+        """Return the argument for the host to go through; commands over the master connection must not have it."""
+        return ["-J", self._jump] if self._jump else []
 
     def _login(self) -> list[str]:
         """Return the command with which a person logs in."""
-        return [*self._program(), *self._address(), self._host]
+        return [*self._program(), *self._detour(), *self._address(), self._host]
 
     def _known(self) -> str:
         """Return the device's name in the file of known hosts."""

@@ -116,7 +116,9 @@ def _packing(remote: str) -> str:
 def _why_not_stored(error: CommandError) -> DeviceError:
     """Return what the user should know of files that could not be stored."""
     if "No space left" in error.said or "quota" in error.said:
-        return DeviceError(f"{error.message}: its disk is full", hint="free some space there: edgeopt devices clean")
+        return DeviceError(
+            f"{error.message}: its disk is full", hint="free some space there: edgeopt devices clean NAME"
+        )
     if error.code == CHANGED_ON_THE_WAY:
         return DeviceError(f"{error.message}: they changed on their way", hint="the link is bad; try again")
     return error

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from edgeopt.devices.preflight import Preflight
 from edgeopt.errors import BadInputError, EdgeoptError, UnavailableError, UsageError, did_you_mean
 from edgeopt.options import describe, fill
 from edgeopt.registry import find_backends
-from edgeopt.requirements import names, unmet
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -91,20 +90,16 @@ def checked(target: Target) -> Target:
 
 
 def refuse_unfit(plans: Iterable[Plan | Refusal], device: Device) -> list[Plan | Refusal]:
-    """Return the plans, those refused whose runner needs what is not installed on the device."""
-    return [_fit(plan, device) if isinstance(plan, Plan) else plan for plan in plans]
+    """Return the plans, those refused whose runner needs what the device does not have, or cannot load."""
+    preflight = Preflight(device)
+    return [_fit(plan, preflight) if isinstance(plan, Plan) else plan for plan in plans]
 
 
-def _fit(plan: Plan, device: Device) -> Plan | Refusal:
-    requires = plan.backend.requires
-    missing = unmet(requires, device.versions(names(requires), plan.environment))
-    if not missing:
+def _fit(plan: Plan, preflight: Preflight) -> Plan | Refusal:
+    misfit = preflight.misfit(plan.backend.requires, plan.environment)
+    if misfit is None:
         return plan
-    error = UnavailableError(
-        f"the device {device.uri} does not have {', '.join(missing)}, which its runner needs",
-        hint=f"install it there: pip install {' '.join(map(shlex.quote, missing))}",
-    )
-    return Refusal(plan.target, plan.plugin, error)
+    return Refusal(plan.target, plan.plugin, UnavailableError(misfit.reason, hint=misfit.hint))
 
 
 def _parse(text: str, targets: list[Target]) -> tuple[str | None, str, str]:

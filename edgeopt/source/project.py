@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from edgeopt.errors import BadInputError, did_you_mean, one_line
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 if sys.version_info >= (3, 11):
@@ -16,7 +17,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-TEXTS, LISTS = ("model", "data"), ("targets",)
+TEXTS, LISTS, TABLES = ("model", "data"), ("targets",), ("devices",)
 MOST_BYTES = 1 << 20
 """No file of settings is larger."""
 
@@ -30,6 +31,8 @@ class Project:
     targets: tuple[str, ...] = ()
     data: str | None = None
     """Feeds for that model."""
+    devices: Mapping[str, Any] = field(default_factory=dict)
+    """By name, what the project says of a device; `edgeopt.devices.book` reads it."""
 
 
 def read_project(folder: Path) -> Project:
@@ -74,12 +77,14 @@ def _check(table: Any, origin: str, file: Path) -> Project:
     if not isinstance(table, dict):
         raise BadInputError(f"{file}: tool.edgeopt is not a table", hint="write [tool.edgeopt], then model = ...")
     for key, value in table.items():
-        if key not in TEXTS + LISTS:
-            keys = TEXTS + LISTS
+        if key not in (keys := TEXTS + LISTS + TABLES):
             message = f"{file}: unknown key {key!r}; valid are {', '.join(keys)}"
             raise BadInputError(message, hint=did_you_mean(key, keys, listed=True))
         if key in TEXTS and not isinstance(value, str):
             raise BadInputError(f"{file}: {key} must be a text", hint=f'for instance {key} = "model.keras"')
         if key in LISTS and not (isinstance(value, list) and all(isinstance(item, str) for item in value)):
             raise BadInputError(f"{file}: {key} must be a list of texts", hint=f'for instance {key} = ["tflite-int8"]')
-    return Project(origin, table.get("model"), tuple(table.get("targets", ())), table.get("data"))
+        if key in TABLES and not isinstance(value, dict):
+            raise BadInputError(f"{file}: {key} is not a table", hint="write [devices.NAME], then uri = ...")
+    devices = table.get("devices", {})
+    return Project(origin, table.get("model"), tuple(table.get("targets", ())), table.get("data"), devices)

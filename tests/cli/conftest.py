@@ -23,6 +23,7 @@ def cli(capsys, monkeypatch, tmp_path) -> Callable[..., Ended]:
     """Run `edgeopt ARGUMENTS` in an empty folder, piped, 80 columns wide."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("EDGEOPT_CONFIG", str(tmp_path / "config"))
     for name in ("FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE"):
         monkeypatch.delenv(name, raising=False)
 

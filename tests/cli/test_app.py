@@ -24,6 +24,7 @@ Commands:
   verify    Check the files of an artifact against its manifest.
   targets   List the targets, or show one of them.
   plugins   List the plugins, or make, check and prepare one.
+  devices   List the devices, or add, check, prepare or clean one.
 
 Options:
   --version             Print the version and end.
@@ -57,7 +58,17 @@ def test_version(cli):
 
 
 @pytest.mark.parametrize(
-    "command", [["export"], ["targets"], ["targets", "show"], ["backends"], ["doctor"], ["verify"]]
+    "command",
+    [
+        ["export"],
+        ["targets"],
+        ["targets", "show"],
+        ["backends"],
+        ["doctor"],
+        ["verify"],
+        ["devices"],
+        ["devices", "add"],
+    ],
 )
 def test_every_command_has_help_that_fits_80_columns(cli, command):
     ended = cli(*command, "--help")
@@ -84,6 +95,7 @@ def loaded_after(code: str, unwanted: tuple[str, ...]) -> list[str]:
         ("from edgeopt.cli.app import app; app(['--help'])", LATE),
         ("from edgeopt.cli.app import app; app(['export', '--help'])", (*HEAVY, "rich.console", "pluggy")),
         ("from edgeopt.cli.app import app; app(['targets'])", HEAVY),
+        ("from edgeopt.cli.app import app; app(['devices'])", HEAVY),
         ("from edgeopt.cli.app import app; app(['backends'])", HEAVY),
     ],
 )
@@ -212,4 +224,12 @@ def test_completion_script(cli, monkeypatch):
 
 def test_every_module_of_a_command_is_registered():
     names = {command.name for command in app.registered_commands} | {group.name for group in app.registered_groups}
-    assert {"export", "targets", "plugins", backends.backends.__name__, doctor.doctor.__name__, "verify"} == names
+    assert {
+        "export",
+        "targets",
+        "plugins",
+        "devices",
+        backends.backends.__name__,
+        doctor.doctor.__name__,
+        "verify",
+    } == names

@@ -164,6 +164,38 @@ def test_the_real_runtime_fits_this_machine_and_not_an_older_one(pushed):
     assert older["unmet"][0]["file"].startswith("ai_edge_litert/lib")
 
 
+OWN, OTHER = "cp{}{}".format(*sys.version_info), f"cp3{sys.version_info[1] + 1}"
+
+
+@pytest.mark.parametrize(
+    ("tags", "fits"),
+    [
+        ([], True),
+        ([f"{OWN}-{OWN}-linux_x86_64"], True),
+        (["py2-none-any", "py3-none-any"], True),
+        (["py2.py3-none-any"], True),
+        (["cp32-abi3-linux_x86_64"], True),
+        ([f"{OTHER}-{OTHER}-linux_x86_64", f"{OWN}-{OWN}-linux_x86_64"], True),
+        ([f"{OTHER}-{OTHER}-linux_x86_64"], False),
+        ([f"{OTHER}-abi3-linux_x86_64"], False),
+        (["cp32-cp32m-linux_x86_64"], False),
+    ],
+)
+def test_what_was_built_for_another_python(tags, fits):
+    wheel = "".join(f"Tag: {tag}\n" for tag in tags)
+    own = "{}.{}".format(*sys.version_info)
+    version = f"{tags[0][2]}.{tags[0].split('-')[0][3:]}" if tags else ""
+    entry = {"file": "name", "family": "python", "wanted": version, "has": own}
+    assert libraries._other_python("name", wheel) == ([] if fits else [entry])
+
+
+def test_the_newest_version_of_a_family_counts_whichever_library_defines_it(monkeypatch, tmp_path):
+    for name, defined in (("libc.so.6", ["GLIBC_2.17"]), ("libgcc_s.so.1", ["GLIBC_2.0", "GCC_3.0"])):
+        (tmp_path / name).write_bytes(library(defined=defined))
+    monkeypatch.setattr(libraries, "_mapped", lambda: sorted(map(str, tmp_path.iterdir())))
+    assert libraries._versions("2.31") == {"GLIBC": "2.31", "GCC": "3.0"}
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

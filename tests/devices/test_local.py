@@ -27,7 +27,7 @@ def device():
 def test_an_address_that_no_device_has():
     with pytest.raises(UsageError, match="no device is called 'toaster'") as caught:
         open_device("toaster")
-    assert caught.value.hint.startswith("known: local, ssh://")
+    assert caught.value.hint == "known: local; add one: edgeopt devices add NAME ssh://user@host"
 
 
 def test_a_script_runs_with_this_python_and_pinned_threads(device, tmp_path):

@@ -3,10 +3,13 @@
 import shlex
 import signal
 import time
+from contextlib import closing
 
 import pytest
 
+from edgeopt.devices import open_device
 from edgeopt.devices import remote as remote_module
+from edgeopt.devices.book import CONFIG_VARIABLE, make_entry, save
 from edgeopt.devices.channel import ChannelClosed
 from edgeopt.devices.link import Link
 from edgeopt.devices.remote import RemoteDevice
@@ -161,3 +164,23 @@ def test_what_is_no_host_is_never_given_to_ssh(host):
 def test_any_text_gets_through(connected, script, tmp_path):
     with connected.open(script, log=tmp_path / "log") as channel:
         assert channel.ask({"é": "ü\n"}, 30)["said"] == {"é": "ü\n"}
+
+
+def test_a_name_of_the_book_brings_its_settings(board, script, tmp_path, monkeypatch):
+    monkeypatch.setenv(CONFIG_VARIABLE, str(tmp_path / "config"))
+    said = {"uri": f"ssh://{board.alias}", "key": str(board.key), "python": board.python, "cores": "1"}
+    save(make_entry("pi5", {**said, "workdir": f"{board.workdir}/a 'b' $(touch x)", "jump": board.alias}))
+    with closing(open_device("pi5")) as device, device.open(script, log=tmp_path / "log") as channel:
+        assert channel.ask({}, 30)["cores"] == [1]
+        assert device.push(script).startswith(f"{board.workdir}/a 'b' $(touch x)/files/")
+
+
+def test_cores_that_are_not_there(board, script, tmp_path):
+    device = RemoteDevice(SshTransport(board.alias), python=board.python, cores=[0, 1000])
+    with closing(device):
+        device.connect()
+        with (
+            device.open(script, log=tmp_path / "log") as channel,
+            pytest.raises(ChannelClosed, match="cannot use the cores 1000: there are 0"),
+        ):
+            channel.ask({}, 30)

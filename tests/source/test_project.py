@@ -19,10 +19,11 @@ def test_edgeopt_toml_comes_before_pyproject(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message", "hint"),
     [
-        ("modle = 'a'", "unknown key 'modle'; valid are model, data, targets", "did you mean model?"),
+        ("modle = 'a'", "unknown key 'modle'; valid are model, data, targets, devices", "did you mean model?"),
         ("model = 3", "model must be a text", 'for instance model = "model.keras"'),
         ("targets = 'a'", "targets must be a list of texts", 'for instance targets = ["tflite-int8"]'),
         ("targets = [1]", "targets must be a list of texts", 'for instance targets = ["tflite-int8"]'),
+        ("devices = 'a'", "devices is not a table", "write [devices.NAME], then uri = ..."),
         ("model = ", "it is no valid TOML", ""),
     ],
 )

@@ -1,0 +1,163 @@
+"""Whether a device has what a runner requires: asked before anything of an artifact is sent there."""
+
+from __future__ import annotations
+
+import shlex
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from edgeopt.devices import elf
+from edgeopt.devices.remote import RemoteDevice
+from edgeopt.errors import one_line
+from edgeopt.requirements import names, unmet
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from edgeopt.devices.base import Device
+    from edgeopt.isolation import OwnEnvironment
+
+LEAST_BYTES = 64 << 20
+"""Python, NumPy and a small runtime take about so much before there is any model."""
+HARNESS = ("numpy>=1.23",)
+"""What edgeopt's own loop requires wherever it runs."""
+SYSTEMS = (
+    ("Debian 11", {"GLIBC": "2.31", "GLIBCXX": "3.4.28", "CXXABI": "1.3.12", "GCC": "7.0.0"}),
+    ("Debian 12", {"GLIBC": "2.36", "GLIBCXX": "3.4.30", "CXXABI": "1.3.13", "GCC": "12.0.0"}),
+    ("Debian 13", {"GLIBC": "2.41", "GLIBCXX": "3.4.33", "CXXABI": "1.3.15", "GCC": "14.0.0"}),
+)
+"""What the C and C++ libraries of well-known systems define, the oldest first; Raspberry Pi OS has Debian's numbers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Misfit:
+    """Why a runner cannot work on a device, and what would help."""
+
+    reason: str
+    hint: str
+    missing: bool = False
+    """Whether it lacks nothing but what can be installed."""
+
+
+class Preflight:
+    """What is known of one device; it is asked once for all runners.
+
+    Args:
+        device: Connected. Of this machine, only versions are looked at: edgeopt's own installation is no concern here.
+        name: What the user calls it.
+    """
+
+    def __init__(self, device: Device, name: str = "NAME") -> None:
+        self._device = device
+        self._prepare = f"edgeopt devices prepare {name}"
+        self._checked: dict[str, dict[str, Any]] = {}
+
+    def misfit(self, requires: Sequence[str], environment: OwnEnvironment | None = None) -> Misfit | None:
+        """Return why a runner cannot work there, None where nothing speaks against it.
+
+        Args:
+            requires: What it requires, as pip writes it.
+            environment: The environment of this machine that it works in, where it has one of its own.
+
+        Raises:
+            DeviceError: The device does not answer.
+        """
+        if isinstance(self._device, RemoteDevice):
+            requires = complete(requires)
+        wanted = names(requires)
+        found = self._device.versions(wanted, environment)
+        if missing := unmet(requires, found):
+            return self._not_there(missing, found)
+        if not isinstance(self._device, RemoteDevice):
+            return None
+        return self._not_loading(wanted) or self._little_memory()
+
+    @cached_property
+    def provided(self) -> dict[str, Any]:
+        """What the device's system and Python give; empty where it does not tell."""
+        return self._device.provided() if isinstance(self._device, RemoteDevice) else {}
+
+    @cached_property
+    def free_bytes(self) -> int | None:
+        """The memory that a process may take there."""
+        return self._device.health().available_bytes
+
+    def _not_there(self, missing: Sequence[str], found: Mapping[str, str]) -> Misfit:
+        """Return what is not installed, or in another version."""
+        listed = [
+            f"{text} ({found[name]} is there)" if (name := names([text])[0]) in found else text for text in missing
+        ]
+        command = f"pip install {' '.join(map(shlex.quote, missing))}"
+        ours = f"{self._prepare}, or " if isinstance(self._device, RemoteDevice) else ""
+        reason = f"the device {self._device.uri} does not have {', '.join(listed)}, which its runner needs"
+        return Misfit(reason, f"install it there: {ours}{command}", missing=True)
+
+    def _not_loading(self, wanted: Iterable[str]) -> Misfit | None:
+        """Return what is installed and cannot be loaded."""
+        new = [name for name in wanted if name not in self._checked]
+        if new and isinstance(self._device, RemoteDevice):
+            self._checked.update(self._device.check(new))
+        for name in wanted:
+            if entries := self._checked.get(name, {}).get("unmet"):
+                what = f"{name} {one_line(self._checked[name].get('version'))} on the device {self._device.uri}"
+                return Misfit(f"{what} does not load: {lacks(entries)}", self._helps(entries))
+        return None
+
+    def _helps(self, entries: Sequence[Mapping[str, str]]) -> str:
+        """Return what to do about what cannot be loaded."""
+        newer = newer_system(entries)
+        if not newer:
+            return f"install it there anew, for this Python: {self._prepare}"
+        return f"{newer}; to look for an older version that fits: {self._prepare}"
+
+    def _little_memory(self) -> Misfit | None:
+        """Return that there is no room for any runtime."""
+        if self.free_bytes is None or self.free_bytes >= LEAST_BYTES:
+            return None
+        free = f"{self.free_bytes / 2**20:.0f} MiB"
+        reason = f"the device {self._device.uri} has {free} of memory free, and a runtime needs {LEAST_BYTES >> 20} MiB"
+        return Misfit(reason, "end other processes there")
+
+
+def complete(requires: Iterable[str]) -> list[str]:
+    """Return what a runner requires together with what edgeopt itself does."""
+    listed = list(requires)
+    known = names(listed)
+    return [*listed, *(text for text in HARNESS if names([text])[0] not in known)]
+
+
+def lacks(entries: Sequence[Mapping[str, str]]) -> str:
+    """Return in words what `libraries.unmet` or `libraries.check` found."""
+    told = []
+    for entry in entries:
+        file, family, wanted, has = (one_line(entry.get(key, "")) for key in ("file", "family", "wanted", "has"))
+        name = file.rpartition("/")[2]
+        if family == "file":
+            told.append(f"{name}: {has}")
+        elif family == "python":
+            told.append(f"it was built for Python {wanted}, and this is {has}")
+        elif family == "machine":
+            told.append(f"{name} was built for {wanted}, and this is {has}")
+        else:
+            told.append(f"{name} needs {family} {wanted}, and the system has {has or 'none'}")
+    return "; ".join(told)
+
+
+def newer_system(entries: Sequence[Mapping[str, str]]) -> str:
+    """Return which system has what libraries lack; nothing where a newer system would not help."""
+    versions = {entry["family"]: entry["wanted"] for entry in entries if entry.get("family") in elf.FAMILIES}
+    if not versions:
+        return ""
+    system = fitting_system(versions)
+    return f"{system} or newer has what it needs" if system else "a newer system may have what it needs"
+
+
+def fitting_system(wanted: Mapping[str, str]) -> str:
+    """Return the oldest well-known system that defines these versions, by family; nothing where none does."""
+    with suppress(ValueError):  # a device may tell anything
+        for system, given in SYSTEMS:
+            if all(elf.numbers(given[family]) >= elf.numbers(version) for family, version in wanted.items()):
+                return system
+    return ""

@@ -1,0 +1,141 @@
+"""What the known devices are, asked all at once, and what one of them has for each runner."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import closing, suppress
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from edgeopt.devices import remote_device
+from edgeopt.devices.book import LOCAL, Entry
+from edgeopt.devices.local import LocalDevice
+from edgeopt.devices.preflight import Preflight
+from edgeopt.errors import DeviceError, EdgeoptError, in_words
+from edgeopt.measure.facts import RUNTIMES, find_doubts
+from edgeopt.registry import find_backends
+from edgeopt.requirements import names
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from edgeopt.devices.base import Device
+    from edgeopt.devices.preflight import Misfit
+    from edgeopt.measure.facts import Facts, Health
+
+LIMIT_S = 20.0
+"""How long a list waits for the slowest device; ssh itself gives up a connection after 10 s."""
+
+
+@dataclass(slots=True)
+class Sighting:
+    """What was seen of one device."""
+
+    entry: Entry
+    is_reachable: bool = False
+    facts: Facts | None = None
+    error: EdgeoptError | None = None
+    """Why the facts are not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """Whether the runner of a backend can work on a device."""
+
+    backend: str
+    requires: tuple[str, ...]
+    misfit: Misfit | None
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """Everything that `edgeopt devices check` tells of one device."""
+
+    facts: Facts
+    health: Health
+    provided: Mapping[str, Any] = field(default_factory=dict)
+    doubts: tuple[str, ...] = ()
+    """What would make numbers doubtful that were measured now."""
+    fits: tuple[Fit, ...] = ()
+
+
+def look(entries: Iterable[Entry], limit_s: float = LIMIT_S) -> list[Sighting]:
+    """Return what is seen of devices within a time limit, in their order; all are asked at once.
+
+    Args:
+        entries: The devices; one that cannot be used is a sighting with its problem.
+        limit_s: How long to wait for the slowest.
+    """
+    wanted = runtimes()
+    watches = [_Watch(entry, wanted) for entry in entries]
+    until = time.monotonic() + limit_s
+    for watch in watches:
+        watch.thread.join(max(0.0, until - time.monotonic()))
+    return [watch.end(limit_s) for watch in watches]
+
+
+def inspect(device: Device, name: str) -> Inspection:
+    """Return what a connected device has, and what is missing for each installed backend's runner.
+
+    Args:
+        device: The device.
+        name: What the user calls it.
+
+    Raises:
+        DeviceError: It does not answer.
+    """
+    preflight, health = Preflight(device, name), device.health()
+    fits = tuple(
+        Fit(name, tuple(found.backend.requires), preflight.misfit(found.backend.requires, found.environment))
+        for name, found in find_backends().backends.items()
+    )
+    doubts = tuple(find_doubts(health, health, {}))
+    return Inspection(_facts(device, runtimes()), health, preflight.provided, doubts, fits)
+
+
+def runtimes() -> list[str]:
+    """Return the names of all distributions that runners require, those first that explain a number anyway."""
+    wanted = [name for found in find_backends().backends.values() for name in names(found.backend.requires)]
+    return list(dict.fromkeys([*RUNTIMES, *wanted]))
+
+
+def _facts(device: Device, wanted: Iterable[str]) -> Facts:
+    """Return the facts of a device, with the versions of those distributions that it has."""
+    return replace(device.facts(), runtimes=device.versions(wanted))
+
+
+class _Watch:
+    """One device that is asked in a thread of its own."""
+
+    def __init__(self, entry: Entry, wanted: Iterable[str]) -> None:
+        self._wanted = wanted
+        self._seen = Sighting(entry, error=entry.problem)
+        self._device: Device | None = None
+        self.thread = threading.Thread(target=self._ask, daemon=True)
+        self.thread.start()
+
+    def end(self, limit_s: float) -> Sighting:
+        """Return what was seen; a device that has not answered is let go of."""
+        seen = replace(self._seen)  # whatever the thread still finds comes too late
+        if self.thread.is_alive():
+            seen.error = DeviceError(f"it gave no answer within {limit_s:g} s", hint="is it switched on?")
+            with suppress(Exception):  # it is in use by the thread, which ends with an error of its own
+                if self._device is not None:
+                    self._device.close()
+        return seen
+
+    def _ask(self) -> None:
+        if self._seen.error is not None:
+            return
+        try:
+            entry = self._seen.entry
+            self._device = LocalDevice() if entry.uri == LOCAL else remote_device(entry)
+            with closing(self._device):
+                self._device.connect()
+                self._seen.is_reachable = True
+                self._seen.facts = _facts(self._device, self._wanted)
+        except EdgeoptError as error:
+            self._seen.error = error
+        except Exception as error:  # noqa: BLE001 - one device must not cost what is known of the others
+            self._seen.error = DeviceError(in_words(error))
