@@ -10,19 +10,20 @@ if TYPE_CHECKING:
     from typing import Any
 
     from edgeopt.pipeline.library import export as export
+    from edgeopt.pipeline.library import profile as profile
     from edgeopt.report.schema import Run as Run
 
     __version__: str
 
-__all__ = ["Run", "__version__", "export"]
+__all__ = ["Run", "__version__", "export", "profile"]
 
 if not TYPE_CHECKING:  # else every misspelt name would pass a type checker
 
     def __getattr__(name: str) -> Any:
-        if name == "export":
-            from edgeopt.pipeline.library import export
+        if name in ("export", "profile"):
+            from edgeopt.pipeline import library
 
-            return export
+            return getattr(library, name)
         if name == "Run":
             from edgeopt.report.schema import Run
 

@@ -27,7 +27,7 @@ BUDGETS = (
     "min_accuracy",
 )
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
-RESERVED = ("all", "logs", "model", "run.json", "source")
+RESERVED = ("all", "logs", "model", "reference", "run.json", "source")
 """They mean something else on the command line, in the table or in the output folder."""
 
 

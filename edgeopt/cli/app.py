@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from edgeopt.cli import backends, devices, doctor, export, plugins, targets, verify
+from edgeopt.cli import backends, devices, doctor, export, plugins, profile, targets, verify
 from edgeopt.cli.group import DEBUG, NO_PLUGIN, Command, Commands
 
 app = typer.Typer(
@@ -19,6 +19,7 @@ app = typer.Typer(
     epilog="Start with: edgeopt export --target tflite-int8",
 )
 app.command("export", cls=Command, epilog=export.EXAMPLES)(export.export)
+app.command("profile", cls=Command, epilog=profile.EXAMPLES)(profile.profile)
 app.command("backends", cls=Command)(backends.backends)
 app.command("doctor", cls=Command)(doctor.doctor)
 app.command("verify", cls=Command)(verify.verify)

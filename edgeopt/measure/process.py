@@ -111,6 +111,26 @@ class Process:
             model_bytes=self.model_bytes,
         )
 
+    def loading_record(self) -> dict[str, Any]:
+        """Return, for the journal, what loading and warming up gave."""
+        return {
+            "process": self.subject.name,
+            "load_s": self.load_s,
+            "first_s": self.first_s,
+            "steady": self.steady,
+            "untimed": self.untimed,
+            "facts": self.facts,
+        }
+
+    def memory_record(self) -> dict[str, Any]:
+        """Return, for the journal, what memory the process took."""
+        return {
+            "memory": self.subject.name,
+            "peak_bytes": self.peak_bytes,
+            "model_bytes": self.model_bytes,
+            "facts": self.facts,
+        }
+
     def _ask(self, message: dict[str, Any], what: str) -> dict[str, Any]:
         return _answer(self.channel.ask(message, self.timeout_s), what, self.channel)
 

@@ -10,16 +10,18 @@ import math
 import random
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edgeopt.errors import EdgeoptError, LinkLostError
-from edgeopt.measure.measurement import Launch, Measurement
+from edgeopt.measure.journal import Earlier
+from edgeopt.measure.measurement import Measurement
 from edgeopt.measure.process import UNUSABLE, Process, as_error
 from edgeopt.measure.stats import compare, summarise
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
+    from edgeopt.measure.journal import Journal
     from edgeopt.measure.process import Conversation, Subject
 
 MIN_LAUNCHES = 3
@@ -68,9 +70,10 @@ class Session:
         source: The name of the subject that all others are compared with; the fastest when it is none of them.
         reconnect: Reaches the device again after its link was lost; None where it has no link. The round that was cut
             is thrown away for all, and the rounds that are left are measured afterwards.
+        journal: Is told everything as it comes, and knows what an earlier run has given.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what is measured, how, and who is told
         self,
         subjects: Sequence[Subject],
         settings: Settings,
@@ -78,6 +81,7 @@ class Session:
         *,
         source: str | None = None,
         reconnect: Callable[[], None] | None = None,
+        journal: Journal | None = None,
     ) -> None:
         self._settings = settings
         self._tell = progress or (lambda _name, _text: None)
@@ -86,16 +90,20 @@ class Session:
         # Sorted, so that the order in which targets were named cannot decide anything.
         self._subjects = sorted(subjects, key=lambda subject: subject.name)
         self._random = random.Random(settings.seed)  # noqa: S311 - it shuffles, it keeps no secret
-        self._launches: dict[str, list[Launch]] = {subject.name: [] for subject in subjects}
-        self._last: dict[str, Process] = {}
+        earlier = (journal and journal.earlier) or Earlier()
+        self._record: Callable[[Mapping[str, Any]], None] = journal.append if journal else lambda _record: None
+        self._launches = {subject.name: earlier.launches.get(subject.name, []) for subject in subjects}
+        self._untimed = {name: earlier.untimed.get(name) for name, launches in self._launches.items() if launches}
+        """Of what was loaded at least once: why its time would mean nothing."""
+        self._facts = {name: earlier.facts.get(name, {}) for name in self._untimed}
         self._errors: dict[str, EdgeoptError] = {}
         self._open: list[Conversation] = []
         self._stopped = False
-        self._number = 0
+        self._number = earlier.number
         """Of the next launch."""
-        self._whole = 0
+        self._whole = earlier.whole
         """How many launches have all their rounds, those counted once that were cut and taken up again."""
-        self._owed = 0
+        self._owed = earlier.owed
         """How many rounds a launch that was cut has still to give."""
         self._cuts = 0
 
@@ -111,13 +119,18 @@ class Session:
 
     def run(self) -> dict[str, Measurement]:
         """Measure everything and return, by name, what came of it; an artifact that failed has its error."""
-        while wanted := self._wanted():
+        while not self._stopped and (wanted := self._wanted()):
             self._launch_or_reconnect(wanted)
         return self.outcomes()
 
+    def stop(self) -> None:
+        """End it, from another thread; what was measured stays."""
+        self._stopped = True
+        self._close()
+
     def outcomes(self) -> dict[str, Measurement]:
         """Return what came of every artifact so far; one that was never started has no entry."""
-        started = [name for name in self._launches if name in self._errors or name in self._last]
+        started = [name for name in self._launches if name in self._errors or name in self._untimed]
         return {name: self._measurement(name) for name in started}
 
     def _wanted(self) -> list[Subject]:
@@ -182,33 +195,44 @@ class Session:
             process.number = number
         processes = [process for process in processes if self._try(process, self._warm)]
         timed = [process for process in processes if process.untimed is None]
+        for process in processes:
+            self._record({"launch": number, **process.loading_record()})
         try:
-            self._time_rounds(timed)
+            self._time_rounds(number, timed)
             for process in processes:
-                if process.subject.name not in self._errors:
-                    self._try(process, Process.ask_memory)
+                if process.subject.name not in self._errors and self._try(process, Process.ask_memory):
+                    self._record({"launch": number, **process.memory_record()})
+            self._record({"launch": number, "whole": True})
         finally:  # what came before an end, by a crash or by Ctrl-C, still counts
             for process in processes:
+                self._facts[process.subject.name] = process.facts
                 if launch := process.given():
                     self._launches[process.subject.name].append(launch)
 
-    def _time_rounds(self, timed: list[Process]) -> None:
+    def _time_rounds(self, number: int, timed: list[Process]) -> None:
         """Time processes side by side; one that fails takes no part in the rounds that are left."""
         rounds = plan_rounds(timed, self._settings)
-        for left in range(self._owed or rounds, 0, -1):
-            self._owed = left
-            self._random.shuffle(timed)
-            done = {process.subject.name: len(process.rounds) for process in timed}
-            try:
-                for process in timed:
-                    self._try(process, self._time)
-            except LinkLostError:
-                for process in timed:
-                    del process.rounds[done[process.subject.name] :]
-                raise
+        self._owed = self._owed or rounds
+        self._record({"launch": number, "rounds": self._owed})
+        while self._owed:
+            self._time_round(number, timed)
             timed = [process for process in timed if process.subject.name not in self._errors]
-        self._owed = 0
+            self._owed -= 1
         self._whole += 1
+
+    def _time_round(self, number: int, timed: list[Process]) -> None:
+        """Time one round; when the link is lost on its way, it is thrown away for all."""
+        self._random.shuffle(timed)
+        done = {process.subject.name: len(process.rounds) for process in timed}
+        try:
+            for process in timed:
+                self._try(process, self._time)
+        except LinkLostError:
+            for process in timed:
+                del process.rounds[done[process.subject.name] :]
+            raise
+        fresh = {p.subject.name: p.rounds[-1] for p in timed if len(p.rounds) > done[p.subject.name]}
+        self._record({"launch": number, "round": fresh})
 
     def _load(self, subjects: list[Subject], at_once: int) -> list[Process]:
         """Start the processes and let them load; those that fail are left out."""
@@ -238,7 +262,7 @@ class Session:
         except (EdgeoptError, *UNUSABLE) as error:
             self._errors[subject.name] = as_error(error)
             return None
-        self._last[subject.name] = process
+        self._untimed[subject.name], self._facts[subject.name] = process.untimed, process.facts
         return process
 
     def _try(self, process: Process, step: Callable[[Process], None]) -> bool:
@@ -264,16 +288,15 @@ class Session:
         process.time()
 
     def _is_untimed(self, name: str) -> bool:
-        return name in self._last and self._last[name].untimed is not None
+        return self._untimed.get(name) is not None
 
     def _measurement(self, name: str) -> Measurement:
-        last = self._last.get(name)
         return Measurement(
             name,
             self._settings.threads,
             tuple(self._launches[name]),
-            untimed=last.untimed if last else None,
-            facts=last.facts if last else {},
+            untimed=self._untimed.get(name),
+            facts=self._facts.get(name, {}),
             error=self._errors.get(name),
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,8 @@ class Entry:
     gzip_bytes: int = 0
     fidelity: Fidelity | None = None
     degenerate: str | None = None
+    answered: bool = False
+    """Whether the artifact has answered the evaluation feeds, so that its time means something."""
     untimed: str | None = None
     measurement: Measurement | None = None
     operators: tuple[schema.Operator, ...] = ()
@@ -44,9 +47,10 @@ class Entry:
         return self.plan.target.name
 
     @property
-    def has_answered(self) -> bool:
-        """Whether the artifact has answered the evaluation feeds, so that its time means something."""
-        return self.fidelity is not None
+    def sha256(self) -> str:
+        """The hash of all its files; nothing as long as there are none."""
+        files = self.exported.files if self.exported else ()
+        return hashlib.sha256("".join(f"{file.path} {file.sha256}\n" for file in files).encode()).hexdigest()
 
     @property
     def is_done(self) -> bool:

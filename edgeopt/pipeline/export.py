@@ -17,9 +17,9 @@ from edgeopt.errors import BadInputError, EdgeoptError, UsageError, in_words
 from edgeopt.measure.facts import available_bytes
 from edgeopt.npz import NpzFile
 from edgeopt.pipeline.entries import Entry
+from edgeopt.pipeline.export_job import ExportJob
 from edgeopt.pipeline.exporting import Workers
-from edgeopt.pipeline.findings import Findings, ShippedModel, exit_code, make_run
-from edgeopt.pipeline.job import Job
+from edgeopt.pipeline.findings import Findings, ShippedModel, data_record, exit_code, make_run, model_record
 from edgeopt.pipeline.native import choose_native
 from edgeopt.pipeline.plan import checked, make_plan, refuse_unfit
 from edgeopt.pipeline.ranking import Bound
@@ -86,29 +86,44 @@ def run_export(settings: ExportSettings, progress: Progress) -> Outcome:
         workers = stack.enter_context(closing(Workers(reference, workspace, settings, progress)))
         progress.stage("model", f"opening {reference.name}")
         opened = workers.open_model()
+        shipped = ShippedModel.of(opened.path)
+        feeds = _make_feeds(settings, reference, opened, workspace.scratch)
         found = Findings(
             started=started,
             command=settings.command,
             folder=workspace.folder,
-            reference=reference,
-            opened=opened,
-            shipped=ShippedModel.of(opened.path),
-            feeds=_make_feeds(settings, reference, opened, workspace.scratch),
+            model=model_record(reference, opened, shipped),
+            data=data_record(feeds),
+            source=shipped.record(reference.path),
+            evaluation=feeds.evaluation,
             facts=facts,
             entries={plan.target.name: Entry(plan, getattr(plan, "error", None)) for plan in plans},
             bound=Bound(settings.min_agreement, settings.min_sqnr_db) if settings.rank else None,
         )
         progress.done("model", f"opened {reference.name}")
-        return _carry_out(Job(settings, progress, workspace, device, host, found, native), workers)
+        job = ExportJob(
+            settings=settings,
+            progress=progress,
+            workspace=workspace,
+            device=device,
+            found=found,
+            native=native,
+            saved_model=opened.saved_model,
+            host=host,
+            opened=opened,
+            feeds=feeds,
+        )
+        return _carry_out(job, workers)
 
 
-def _carry_out(job: Job, workers: Workers) -> Outcome:
+def _carry_out(job: ExportJob, workers: Workers) -> Outcome:
     """Do the steps of a job; whatever ends them early, what is known by then is kept."""
     failure: Exception | None = None
     try:
         try:
             job.export(workers)
             workers.close()  # free their memory, and leave the machine to what is measured
+            job.save(make_run(job.found))  # what is there can be profiled, whatever ends this process
             job.measure()
             if job.settings.ops:
                 job.measure_operators()

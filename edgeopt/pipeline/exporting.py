@@ -57,7 +57,8 @@ class Exported:
     metadata: Mapping[str, Any]
     warnings: tuple[str, ...]
     calibration_feeds: int
-    export_s: float
+    export_s: float | None = None
+    """None for one that was made earlier."""
 
     def main_in(self, folder: Path) -> Path:
         """Return what the runner opens when the artifact lies in `folder`."""

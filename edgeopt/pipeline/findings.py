@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from edgeopt.artifact import edgeopt_version
@@ -41,6 +41,15 @@ class ShippedModel:
         files = tuple(schema.FileRecord(file.path, file.bytes, file.sha256) for file in size.hash_tree(path))
         return cls(path, files, size.gzip_bytes(path), size.sha256(path))
 
+    @property
+    def size_bytes(self) -> int:
+        """All files together."""
+        return sum(file.bytes for file in self.files)
+
+    def record(self, path: str) -> schema.ArtifactRecord:
+        """Return it as the artifact of the source's row."""
+        return schema.ArtifactRecord(path, self.size_bytes, self.gzip_bytes, self.files)
+
 
 @dataclass(slots=True)
 class Findings:
@@ -49,10 +58,12 @@ class Findings:
     started: str
     command: tuple[str, ...]
     folder: Path
-    reference: SourceReference
-    opened: OpenedModel
-    shipped: ShippedModel
-    feeds: FeedSet
+    model: schema.ModelRecord
+    data: schema.DataRecord
+    source: schema.ArtifactRecord | None
+    """What the user would ship without edgeopt; None where that is not known."""
+    evaluation: Path
+    """The folder of evaluation feeds."""
     facts: Facts
     entries: Mapping[str, Entry]
     health: Mapping[str, Any] = field(default_factory=dict)
@@ -77,18 +88,8 @@ def make_run(found: Findings) -> schema.Run:
         edgeopt=edgeopt_version(),
         started=found.started,
         command=found.command,
-        model=_model_record(found),
-        data=schema.DataRecord(
-            schema.CalibrationRecord(
-                found.feeds.source,
-                found.feeds.calibration_count * found.feeds.batch,
-                found.feeds.sha256,
-                found.feeds.seed,
-            ),
-            schema.EvaluationRecord(
-                found.feeds.source, found.feeds.evaluation_count * found.feeds.batch, found.feeds.labelled
-            ),
-        ),
+        model=found.model,
+        data=found.data,
         device=schema.DeviceRecord(**asdict(found.facts), health=found.health),
         results=(source, *rows),
         folder=str(found.folder),
@@ -116,17 +117,26 @@ def exit_code(run: schema.Run, named: Container[str]) -> ExitCode:
     return max(codes, default=ExitCode.OK)
 
 
-def _model_record(found: Findings) -> schema.ModelRecord:
+def model_record(reference: SourceReference, opened: OpenedModel, shipped: ShippedModel) -> schema.ModelRecord:
+    """Return the source model as the run keeps it."""
     return schema.ModelRecord(
-        name=found.opened.name,
-        format=found.opened.format,
-        sha256=found.shipped.sha256,
-        size_bytes=sum(file.bytes for file in found.shipped.files),
-        inputs=_tensors(found.opened.inputs),
-        outputs=_tensors(found.opened.outputs),
-        path=found.reference.path,
-        chosen_by=found.reference.chosen_by,
-        warnings=found.opened.warnings,
+        name=opened.name,
+        format=opened.format,
+        sha256=shipped.sha256,
+        size_bytes=shipped.size_bytes,
+        inputs=_tensors(opened.inputs),
+        outputs=_tensors(opened.outputs),
+        path=reference.path,
+        chosen_by=reference.chosen_by,
+        warnings=opened.warnings,
+    )
+
+
+def data_record(feeds: FeedSet) -> schema.DataRecord:
+    """Return both sets of feeds as the run keeps them."""
+    return schema.DataRecord(
+        schema.CalibrationRecord(feeds.source, feeds.calibration_count * feeds.batch, feeds.sha256, feeds.seed),
+        schema.EvaluationRecord(feeds.source, feeds.evaluation_count * feeds.batch, feeds.labelled),
     )
 
 
@@ -143,13 +153,7 @@ def _source_result(found: Findings) -> schema.Result:
         plugin="",
         status="ok" if found.source_error is None else "failed",
         error=error_record(found.source_error),
-        artifact=schema.ArtifactRecord(
-            path=found.reference.path,
-            size_bytes=sum(file.bytes for file in found.shipped.files),
-            gzip_bytes=found.shipped.gzip_bytes,
-            files=found.shipped.files,
-            metadata=dict(measurement.facts) if measurement else {},
-        ),
+        artifact=found.source and replace(found.source, metadata=dict(measurement.facts) if measurement else {}),
         latency=latency_record(measurement),
         memory=memory_record(measurement),
         warnings=(found.source_doubt,) if found.source_doubt else (),

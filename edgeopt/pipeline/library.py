@@ -1,4 +1,4 @@
-"""`edgeopt.export` for scripts and notebooks: the command as a function."""
+"""`edgeopt.export` and `edgeopt.profile` for scripts and notebooks: the commands as functions."""
 
 from __future__ import annotations
 
@@ -57,10 +57,46 @@ def export(  # noqa: PLR0913 - what a script names often; the rest is in `settin
         "command": ("edgeopt.export", *chosen),
         **{name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()},
     }
-    request = ExportSettings(**fields)
-    outcome = run_export(request, progress or Silence())
-    if isinstance(outcome.failure, EdgeoptError):
-        warnings.warn(outcome.failure.message, stacklevel=2)
-    elif outcome.failure is not None:
-        raise outcome.failure
+    outcome = run_export(ExportSettings(**fields), progress or Silence())
+    _tell(outcome.failure)
     return outcome.run
+
+
+def profile(
+    path: str | os.PathLike[str],
+    devices: str | Sequence[str] = (),
+    *,
+    targets: str | Sequence[str] = (),
+    progress: Progress | None = None,
+    **settings: Any,
+) -> tuple[Run, ...]:
+    """Measure artifacts that exist, on all devices at once, and return one run for each device.
+
+    A device that cannot be reached is a run whose rows say so, and no exception.
+
+    Args:
+        path: The folder of a model that `export` wrote, or one artifact in it.
+        devices: A name or an address, or several; this machine when there are none.
+        targets: Which artifacts; all when there are none.
+        progress: Is told what is going on.
+        settings: Any other field of `ExportSettings` that concerns measuring, for instance `threads=4`.
+
+    Raises:
+        EdgeoptError: There is no artifact, or a name is wrong.
+    """
+    from edgeopt.pipeline.profile import run_profile
+
+    fields: dict[str, Any] = {"rank": True, "command": ("edgeopt.profile", str(path)), **settings}
+    request = ExportSettings(targets=(targets,) if isinstance(targets, str) else tuple(targets), **fields)
+    named = (devices,) if isinstance(devices, str) else tuple(devices)
+    found = run_profile(Path(path), named, request, progress or Silence())
+    _tell(found.failure)
+    return found.runs
+
+
+def _tell(failure: Exception | None) -> None:
+    """Warn of what ended a run early; a bug is raised."""
+    if isinstance(failure, EdgeoptError):
+        warnings.warn(failure.message, stacklevel=3)
+    elif failure is not None:
+        raise failure

@@ -76,6 +76,8 @@ class ExportSettings:
     allow_degenerate: bool = False
     """Whether outputs that are constant, all zero or NaN are let through."""
     seed: int = 0
+    resume: bool = False
+    """Whether a profile that was ended is taken up where it ended."""
     command: tuple[str, ...] = ()
     """How the run was asked for, as it is written into the run."""
 

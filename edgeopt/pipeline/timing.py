@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from edgeopt.devices.base import Device
     from edgeopt.isolation import OwnEnvironment
+    from edgeopt.measure.journal import Journal
     from edgeopt.measure.measurement import Measurement
     from edgeopt.pipeline.entries import Entry
     from edgeopt.pipeline.request import ExportSettings, Progress
@@ -32,6 +33,7 @@ def make_session(  # noqa: PLR0913 - each is a part of its own
     workspace: Workspace,
     settings: ExportSettings,
     progress: Progress,
+    journal: Journal,
 ) -> Session:
     """Return a session that measures every entry, and the source model where it can run on the device."""
 
@@ -65,6 +67,7 @@ def make_session(  # noqa: PLR0913 - each is a part of its own
         progress.stage,
         source=SOURCE_TARGET,
         reconnect=lambda: reconnect(device, progress.say),
+        journal=journal,
     )
 
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import re
 import shutil
 import tempfile
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgeopt.errors import BadInputError
+from edgeopt.errors import BadInputError, full_disk
 from edgeopt.report.schema import SOURCE_TARGET
 
 if TYPE_CHECKING:
@@ -33,6 +34,10 @@ class Workspace:
 
     folder: Path
     scratch: Path
+    document: str = RUN
+    """The file in `folder` that the run is written into."""
+    logs: str = "logs"
+    """The folder in `folder` for the logs."""
 
     @classmethod
     def create(cls, out: Path, model: str) -> Workspace:
@@ -71,7 +76,26 @@ class Workspace:
 
     def log(self, name: str) -> Path:
         """Return the log file called `name`; it is kept after the run."""
-        return self.folder / "logs" / f"{name}.log"
+        return self.folder / self.logs / f"{name}.log"
+
+    def journal(self, device: str) -> Path:
+        """Return the file for what is measured on a device, as it comes."""
+        return self.folder / f"profile-{slug(device)}.jsonl"
+
+    def for_device(self, device: str) -> Workspace:
+        """Return the part of this one that belongs to a profile on one device of several.
+
+        Raises:
+            BadInputError: The folder cannot be written to.
+        """
+        name = slug(device)
+        part = replace(self, scratch=self.scratch / name, document=f"profile-{name}.json", logs=f"logs/{name}")
+        try:
+            for folder in (part.scratch, self.folder / part.logs):
+                folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise cannot_write(self.folder, error) from error
+        return part
 
     def start_log(self, name: str) -> Path:
         """Return the log file called `name`, without what an older run wrote.
@@ -102,6 +126,28 @@ class Workspace:
         """Remove what was written for `target` so far."""
         shutil.rmtree(self.scratch / "exports" / target, ignore_errors=True)
 
+    def save(self, text: str) -> None:
+        """Write the document of the run, whole or not at all.
+
+        Raises:
+            BadInputError: It cannot be written; the disk may be full.
+        """
+        try:
+            try:
+                self._write(text)
+            except OSError as error:
+                if full_disk(error) is None:
+                    raise
+                self.make_room()  # nobody needs the feeds and the outputs any more
+                self._write(text)
+        except OSError as error:
+            raise cannot_write(self.folder, error) from error
+
+    def _write(self, text: str) -> None:
+        temporary = self.scratch / self.document
+        temporary.write_text(text, "utf-8")
+        temporary.replace(self.folder / self.document)
+
     def make_room(self) -> None:
         """Remove what the run needed on its way: feeds, outputs, what was not published."""
         for place in self.scratch.iterdir():
@@ -115,6 +161,11 @@ class Workspace:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         shutil.rmtree(self.scratch, ignore_errors=True)
+
+
+def slug(device: str) -> str:
+    """Return a device's address as a part of a file's name: `pi5`, `ssh-pi-raspberrypi-22`."""
+    return re.sub(r"[^A-Za-z0-9._]+", "-", device).strip("-.") or "device"
 
 
 @contextmanager

@@ -34,6 +34,8 @@ class RunView:
     """A run that rich can print at any width; print it with `crop=False`, so that long paths stay whole."""
 
     run: Run
+    document: str = "run.json"
+    """The file in the folder of the run that holds it."""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         width = options.max_width
@@ -54,7 +56,9 @@ class RunView:
                 yield from wrapped(note, width, indent=2)
         if self.run.folder:
             yield Text()
-            yield from wrapped(f"Artifacts, logs and run.json are in {shown_path(self.run.folder)}", width)
+            yield from wrapped(
+                f"Artifacts, logs and {plain(self.document)} are in {shown_path(self.run.folder)}", width
+            )
 
 
 def _operators(run: Run, width: int) -> RenderResult:

@@ -93,7 +93,8 @@ def test_an_interrupt_saves_what_is_known(carry_out, step):
 
 def make_job(device=None, **found):
     defaults = {"entries": {}, "source_measurement": None, "source_error": None, "health": {}}
-    return Job(ExportSettings(), Silence(), None, device, SimpleNamespace(**{**defaults, **found}))
+    found = SimpleNamespace(**{**defaults, **found})
+    return Job(settings=ExportSettings(), progress=Silence(), workspace=None, device=device, found=found)
 
 
 @pytest.mark.parametrize("room", [True, False])
@@ -101,14 +102,14 @@ def test_a_full_disk_is_given_room_for_the_run(tmp_path, monkeypatch, room):
     with Workspace.create(tmp_path, "m") as workspace:
         (workspace.scratch / "feeds").mkdir()
         job = replace(make_job(), workspace=workspace)
-        write = Job._write
+        write = Workspace._write
 
         def full(self, text):
             if not room or (workspace.scratch / "feeds").exists():
                 raise OSError(errno.ENOSPC, "No space left on device")
             write(self, text)
 
-        monkeypatch.setattr(Job, "_write", full)
+        monkeypatch.setattr(Workspace, "_write", full)
         run = SimpleNamespace(to_json=lambda: "{}")
         if room:
             job.save(run)

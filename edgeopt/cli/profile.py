@@ -1,0 +1,93 @@
+"""`edgeopt profile`: measures artifacts that exist, on one device or several, and prints a table for each."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgeopt.cli import options
+from edgeopt.cli.export import read_size
+from edgeopt.pipeline.request import ExportSettings
+
+EXAMPLES = """\b
+Examples:
+  edgeopt profile dist/demo
+  edgeopt profile dist/demo --device pi5 --device adb://SERIAL
+  edgeopt profile dist/demo/tflite-int8 --device ssh://pi@raspberrypi --ops
+  edgeopt profile dist/demo --device pi5 --resume
+"""
+DEFAULTS = ExportSettings(rank=True)
+
+
+def profile(  # noqa: PLR0913 - one parameter for each option
+    path: Annotated[
+        Path, typer.Argument(metavar="PATH", help="The folder of a model that edgeopt export wrote, or one artifact.")
+    ],
+    *,
+    device: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--device",
+            metavar="NAME",
+            autocompletion=options.complete_device,
+            show_default="local",
+            help="Where to measure: a name of edgeopt devices, ssh://user@host or adb://serial; may be repeated.",
+        ),
+    ] = None,
+    target: Annotated[
+        list[str] | None,
+        typer.Option("--target", "-t", metavar="NAME", show_default="all", help="Which artifacts; may be repeated."),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Take up a profile that was ended, and measure only what is missing.")
+    ] = False,
+    seconds: options.Seconds = DEFAULTS.seconds,
+    min_iterations: options.MinIterations = DEFAULTS.min_iterations,
+    threads: options.Threads = DEFAULTS.threads,
+    native_program: options.NativeProgram = DEFAULTS.native_program,
+    ops: options.Ops = DEFAULTS.ops,
+    allow_degenerate: options.AllowDegenerate = DEFAULTS.allow_degenerate,
+    min_agreement: options.MinAgreement = DEFAULTS.min_agreement,
+    min_sqnr: options.MinSqnr = DEFAULTS.min_sqnr_db,
+    seed: options.Seed = DEFAULTS.seed,
+    timeout: options.Timeout = DEFAULTS.timeout_s,
+    memory_limit: options.MemoryLimit = None,
+    json: options.JsonOfRun = None,
+) -> None:
+    """Measure artifacts that exist, on one device or several."""
+    from edgeopt.cli.console import check_json, deliver, messages
+    from edgeopt.cli.progress import watch
+    from edgeopt.pipeline.profile import run_profile
+    from edgeopt.report.table import RunView
+
+    settings = ExportSettings(
+        targets=tuple(target or ()),
+        seconds=seconds,
+        min_iterations=min_iterations,
+        threads=threads,
+        native_program=native_program,
+        ops=ops,
+        rank=True,
+        min_agreement=min_agreement,
+        min_sqnr_db=min_sqnr,
+        allow_degenerate=allow_degenerate,
+        seed=seed,
+        timeout_s=timeout,
+        memory_limit_bytes=None if memory_limit is None else read_size(memory_limit),
+        resume=resume,
+        command=("edgeopt", *sys.argv[1:]),
+    )
+    check_json(json)
+    with watch(messages()) as progress:
+        found = run_profile(path, tuple(device or ()), settings, progress)
+    if messages().is_terminal:
+        messages().print()  # between what went on and what came out
+    views = [RunView(run, document) for run, document in zip(found.runs, found.documents, strict=True)]
+    deliver(found.to_json(), json, *[part for view in views for part in ("", view)][1:], beside=True)
+    if found.failure is not None:
+        raise found.failure
+    if found.code:
+        raise typer.Exit(found.code)

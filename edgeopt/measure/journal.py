@@ -1,0 +1,110 @@
+"""What a measurement has given so far, in a file that grows with it: a run that was ended is taken up from there.
+
+One JSON object a line. The first says what was measured, and how; each of the others is one of
+
+    launch, rounds                            a launch begins, and plans so many rounds
+    launch, process, load_s, first_s, steady, untimed, facts
+                                              an artifact is loaded and warm
+    launch, round                             by artifact, the samples of one whole round, in nanoseconds
+    launch, memory, peak_bytes, model_bytes, facts
+                                              what the process of an artifact took
+    launch, whole                             a launch came to its end
+
+A round that was cut is never written, and a last line that was cut is left out.
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from edgeopt.measure.measurement import Launch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+
+class Journal:
+    """Writes a journal.
+
+    Args:
+        file: Where; an older one with the same head is appended to.
+        head: What is measured, and how.
+        resume: Whether to go on with an older one.
+    """
+
+    def __init__(self, file: Path, head: Mapping[str, Any], *, resume: bool = False) -> None:
+        self._file = file
+        self.earlier = _read(file, head) if resume else None
+        """What an older run has given; None where there is none of the same artifacts, measured the same way."""
+        if self.earlier is None:
+            with suppress(OSError):
+                file.write_text(json.dumps(head) + "\n", "utf-8")
+
+    def append(self, record: Mapping[str, Any]) -> None:
+        """Write one record; a full disk must not end what can still be measured."""
+        with suppress(OSError), self._file.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+
+
+@dataclass(slots=True)
+class Earlier:
+    """What a measurement that was ended has given."""
+
+    launches: dict[str, list[Launch]] = field(default_factory=dict)
+    facts: dict[str, dict[str, Any]] = field(default_factory=dict)
+    untimed: dict[str, str | None] = field(default_factory=dict)
+    number: int = 0
+    """Of the next launch."""
+    whole: int = 0
+    """How many launches came to their end."""
+    owed: int = 0
+    """How many rounds the last launch has still to give."""
+
+
+def _read(file: Path, head: Mapping[str, Any]) -> Earlier | None:
+    """Return what a journal with this head holds; None where there is no such journal."""
+    try:
+        lines = file.read_text("utf-8").splitlines(keepends=True)
+        if json.loads(lines[0]) != json.loads(json.dumps(head)):
+            return None
+        return _restore(json.loads(line) for line in lines[1:] if line.endswith("\n"))
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+
+
+def _restore(records: Iterable[Mapping[str, Any]]) -> Earlier:
+    found = Earlier()
+    for record in records:
+        number = int(record["launch"])
+        found.number = number + 1
+        if "rounds" in record:
+            found.owed = int(record["rounds"])
+        elif "process" in record:
+            _restore_process(found, record, number)
+        elif "round" in record:
+            found.owed -= 1
+            for name, samples in record["round"].items():
+                last = found.launches[name][-1]
+                found.launches[name][-1] = replace(last, rounds=(*last.rounds, tuple(map(int, samples))))
+        elif "memory" in record:
+            name = record["memory"]
+            sizes = {key: record[key] for key in ("peak_bytes", "model_bytes")}
+            found.launches[name][-1] = replace(found.launches[name][-1], **sizes)
+            found.facts[name] = record["facts"]
+        else:
+            found.whole += 1
+            found.owed = 0
+    for launches in found.launches.values():
+        launches[:] = [launch for launch in launches if launch.rounds or launch.peak_bytes is not None]
+    return found
+
+
+def _restore_process(found: Earlier, record: Mapping[str, Any], number: int) -> None:
+    name = record["process"]
+    found.facts[name], found.untimed[name] = record["facts"], record["untimed"]
+    launch = Launch(number, float(record["load_s"]), float(record["first_s"]), bool(record["steady"]), (), None, None)
+    found.launches.setdefault(name, []).append(launch)

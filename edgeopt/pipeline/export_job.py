@@ -1,0 +1,141 @@
+"""A run that makes its artifacts first: exports every target, checks what came out, and moves it into place."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from edgeopt import artifact
+from edgeopt.errors import EdgeoptError, PluginError, in_words
+from edgeopt.measure import fidelity, size
+from edgeopt.pipeline.job import ANSWERING, Job
+from edgeopt.pipeline.plan import Plan
+from edgeopt.pipeline.reference import save_reference
+from edgeopt.pipeline.workspace import cannot_write
+from edgeopt.report.schema import SOURCE_TARGET
+from edgeopt.source.reference import RUNNER
+
+if TYPE_CHECKING:
+    from edgeopt.data import FeedSet
+    from edgeopt.devices.base import Device
+    from edgeopt.pipeline.entries import Entry
+    from edgeopt.pipeline.evaluating import Evaluation
+    from edgeopt.pipeline.exporting import Exported, OpenedModel, Workers
+
+
+@dataclass(slots=True, kw_only=True)
+class ExportJob(Job):
+    """Exports and checks what a run was asked for, and times it."""
+
+    host: Device
+    """This machine, where the source model answers whatever the device is; the device itself may be it."""
+    opened: OpenedModel
+    feeds: FeedSet
+    _source: Future[Evaluation] = field(default_factory=Future)
+
+    def export(self, workers: Workers) -> None:
+        """Export every target, let every artifact answer the evaluation feeds, and move what is sound into place."""
+        plans = [entry.plan for entry in self.found.entries.values() if isinstance(entry.plan, Plan)]
+        if not plans:
+            return
+        with ThreadPoolExecutor(1) as evaluations:
+            self._source = evaluations.submit(self._evaluate_source)
+            checks: list[Future[None]] = []
+
+            def check(exported: Exported) -> None:
+                checks.append(evaluations.submit(self._check, exported))
+
+            try:
+                for name, outcome in workers.export(plans, self.feeds.calibration, check):
+                    if isinstance(outcome, EdgeoptError):
+                        self.found.entries[name].error = outcome
+                for future in checks:
+                    future.result()
+                self._keep_reference()
+            except BaseException:
+                # A Ctrl-C: end what runs on the device, so that the thread which waits for it ends too.
+                self.cancel()
+                self.host.close()
+                evaluations.shutdown(wait=True, cancel_futures=True)
+                raise
+
+    def _evaluate_source(self) -> Evaluation:
+        """Return what the source model answers to the evaluation feeds."""
+        self.progress.stage(SOURCE_TARGET, ANSWERING)
+        try:
+            saved_model = self.opened.saved_model
+            evaluation = self._evaluate(SOURCE_TARGET, RUNNER, saved_model, saved_model, device=self.host)
+            self.found.source_doubt = fidelity.silent(evaluation.outputs)
+        except Exception as raised:
+            error = raised if isinstance(raised, EdgeoptError) else EdgeoptError(in_words(raised))
+            self.found.source_error = error
+            if not self._stopping.is_set():
+                self.progress.done(SOURCE_TARGET, f"failed: {error.message}")
+            raise error from raised
+        self.progress.done(SOURCE_TARGET, "answered")
+        return evaluation
+
+    def _keep_reference(self) -> None:
+        """Keep what the source model answered, so that a profile can tell how true an artifact is without it."""
+        if self.found.source_error is None:
+            outputs = self._source.result().outputs
+            try:
+                save_reference(self.workspace, self.feeds, outputs, self.found.model.sha256)
+            except OSError as error:
+                raise cannot_write(self.workspace.folder, error) from error
+
+    def _check(self, exported: Exported) -> None:
+        """Let one artifact answer, compare it with the source, and move it into place if it is sound."""
+        entry = self.found.entries[exported.plan.target.name]
+        try:
+            entry.exported, entry.folder = exported, exported.folder
+            entry.gzip_bytes = size.gzip_bytes(exported.folder)
+            if self.native is None:
+                self._compare(entry, exported, self._source.result().outputs, self.feeds.read_labels())
+                self._publish(entry, exported)
+        except OSError as error:
+            entry.error = cannot_write(self.workspace.folder, error)
+        except EdgeoptError as error:
+            entry.error = error
+        except Exception as error:  # noqa: BLE001 - whatever a stranger's runner answered, it is one row
+            entry.error = PluginError(f"its answer cannot be used: {in_words(error)}")
+        if not self._stopping.is_set():
+            what = "verified" if self.native is None else "exported"
+            self.progress.done(entry.name, f"failed: {entry.error.message}" if entry.error else what)
+
+    def _settle(self, entry: Entry, exported: Exported) -> None:
+        """Move an artifact into place that a benchmark program could run."""
+        try:
+            self._publish(entry, exported)
+        except OSError as error:
+            entry.error = cannot_write(self.workspace.folder, error)
+        except EdgeoptError as error:
+            entry.error = error
+
+    def _publish(self, entry: Entry, exported: Exported) -> None:
+        """Write the manifest and move the artifact into place."""
+        final = self.workspace.folder / entry.name
+        artifact.write_manifest(exported.folder, self._manifest(exported), exported.files)
+        artifact.publish(exported.folder, final)
+        entry.folder, entry.published = final, True
+
+    def _manifest(self, exported: Exported) -> dict[str, Any]:
+        """Return what the artifact is, what it was made from, and how."""
+        plan, feeds = exported.plan, self.feeds
+        calibration = {"source": feeds.source, "sha256": feeds.sha256, "seed": feeds.seed}
+        return {
+            "edgeopt": artifact.edgeopt_version(),
+            "made": self.found.started,
+            "target": plan.target.name,
+            "backend": plan.backend.name,
+            "plugin": plan.plugin,
+            "options": plan.options,
+            "main": exported.main.relative_to(exported.folder).as_posix(),
+            "model": {"name": self.opened.name, "format": self.opened.format, "sha256": self.found.model.sha256},
+            "inputs": [asdict(spec) for spec in self.opened.inputs],
+            "outputs": [asdict(spec) for spec in self.opened.outputs],
+            "calibration": calibration | {"feeds": exported.calibration_feeds} if exported.calibration_feeds else None,
+            "metadata": dict(exported.metadata),
+            "warnings": list(exported.warnings),
+        }

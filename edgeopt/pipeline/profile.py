@@ -1,0 +1,267 @@
+"""Measures artifacts that exist, on one device or on several at once, and says how true they are."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING
+
+from edgeopt.data import noise_feeds
+from edgeopt.devices import open_device
+from edgeopt.devices.book import LOCAL
+from edgeopt.errors import EdgeoptError, ExitCode, PluginError, UsageError, in_words
+from edgeopt.measure.facts import Facts
+from edgeopt.pipeline.findings import Findings, exit_code, make_run
+from edgeopt.pipeline.job import Job
+from edgeopt.pipeline.made import make_entries, read_made
+from edgeopt.pipeline.native import choose_native
+from edgeopt.pipeline.plan import Plan, refuse_unfit
+from edgeopt.pipeline.ranking import Bound
+from edgeopt.pipeline.reference import load_reference
+from edgeopt.pipeline.workspace import Workspace, slug
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from edgeopt.devices.base import Device
+    from edgeopt.pipeline.entries import Entry
+    from edgeopt.pipeline.exporting import Exported
+    from edgeopt.pipeline.made import Made
+    from edgeopt.pipeline.reference import Reference
+    from edgeopt.pipeline.request import ExportSettings, Progress
+    from edgeopt.report.schema import DataRecord, Run
+
+SOURCE_UNTIMED = "a profile times artifacts, not the model"
+
+
+@dataclass(frozen=True, slots=True)
+class Profiles:
+    """What became of a profile: one run for each device, in the order in which they were named."""
+
+    runs: tuple[Run, ...]
+    documents: tuple[str, ...]
+    """By run, the file in its folder that holds it."""
+    code: ExitCode
+    failure: Exception | None = None
+    """What ended one of the runs early; they hold what was found all the same."""
+
+    def to_json(self) -> str:
+        """Return all runs as one document."""
+        return json.dumps({"schema": 1, "runs": [json.loads(run.to_json()) for run in self.runs]}, indent=1)
+
+
+@dataclass(slots=True, kw_only=True)
+class ProfileJob(Job):
+    """Measures artifacts that exist, on one device."""
+
+    reference: Reference | None
+    """None where no answers of the source model are kept; then nothing is compared with it."""
+
+    def judge(self) -> None:
+        """Let every artifact answer the evaluation feeds, and compare what it says with what the source said."""
+        for entry in self.found.entries.values():
+            if entry.error is not None or entry.exported is None or self._stopping.is_set():
+                continue
+            try:
+                self._judge(entry, entry.exported)
+            except EdgeoptError as error:
+                entry.error = error
+            except Exception as error:  # noqa: BLE001 - whatever a stranger's runner answered, it is one row
+                entry.error = PluginError(f"its answer cannot be used: {in_words(error)}")
+            self.progress.done(entry.name, f"failed: {entry.error.message}" if entry.error else "verified")
+
+    def _judge(self, entry: Entry, exported: Exported) -> None:
+        if self.reference is None:
+            self._answer(entry, exported)
+        else:
+            self._compare(entry, exported, self.reference.outputs, self.reference.labels)
+
+
+@dataclass(slots=True, kw_only=True)
+class _OneDevice:
+    """The profile on one device, in a thread of its own."""
+
+    name: str
+    settings: ExportSettings
+    progress: Progress
+    workspace: Workspace
+    found: Findings
+    reference: Reference | None
+    failure: Exception | None = None
+    _job: ProfileJob | None = None
+    _device: Device | None = None
+    _cancelled: bool = False
+
+    def carry_out(self) -> Run:
+        """Reach the device, measure, and return what was found; whatever ends it early, what is known is kept."""
+        try:
+            self._measure()
+        except Exception as error:  # noqa: BLE001 - the other devices go on, and what was found before it is kept
+            self._give_up(error)
+        finally:
+            if self._device is not None:
+                self._device.close()
+        return self._saved()
+
+    def cancel(self) -> None:
+        """End it, from another thread; what was measured stays."""
+        self._cancelled = True
+        if self._job is not None:
+            self._job.cancel()
+        elif self._device is not None:
+            self._device.close()
+
+    def _measure(self) -> None:
+        if self.name != LOCAL:
+            self.progress.stage(self.name, "reaching the device")
+        self._device = device = open_device(self.name)
+        device.claim(self.progress.say, self.settings.timeout_s)
+        self.found.facts = facts = device.facts()
+        native = choose_native(self.settings.native_program, device, facts, self.progress)
+        plans = [entry.plan for entry in self.found.entries.values()]
+        fit = refuse_unfit(plans, device) if native is None else native.refuse_unfit(plans)
+        for entry, plan in zip(self.found.entries.values(), fit, strict=True):
+            if not isinstance(plan, Plan):
+                entry.plan, entry.error = plan, entry.error or plan.error
+        self._job = job = ProfileJob(
+            settings=self.settings,
+            progress=self.progress,
+            workspace=self.workspace,
+            device=device,
+            found=self.found,
+            native=native,
+            reference=self.reference,
+        )
+        if self._cancelled:
+            job.cancel()
+        if native is None:
+            job.judge()
+        job.measure()
+        if self.settings.ops:
+            job.measure_operators()
+
+    def _give_up(self, error: Exception) -> None:
+        """Mark what is not done, with what ended the profile."""
+        known = error if isinstance(error, EdgeoptError) else EdgeoptError(f"a bug in edgeopt: {in_words(error)}")
+        if known is not error:
+            self.failure = error
+        self.progress.done(self.name, f"failed: {known.message}")
+        for entry in self.found.entries.values():
+            if entry.measurement is None and entry.native is None:
+                entry.error = entry.error or known
+
+    def _saved(self) -> Run:
+        """Write the run into its document and return it."""
+        if self._cancelled and self._job is not None:
+            self._job.stop()
+        run = make_run(self.found)
+        try:
+            self.workspace.save(run.to_json() + "\n")
+        except EdgeoptError as error:
+            self.failure = self.failure or error
+        return run
+
+
+def run_profile(path: Path, devices: tuple[str, ...], settings: ExportSettings, progress: Progress) -> Profiles:
+    """Measure the artifacts below `path` on every device, all devices at once.
+
+    A device that cannot be reached is a run whose rows say so, and the others go on. Each run is written into
+    `profile-DEVICE.json` in the folder of the artifacts, even when the user interrupts.
+
+    Args:
+        path: The folder of a model that `edgeopt export` wrote, or one artifact in it.
+        devices: Names or addresses; this machine when there are none.
+        settings: As for an export; what concerns the model and the options of backends is not looked at.
+        progress: Is told what is going on.
+
+    Raises:
+        BadInputError: There is no artifact, or the folder cannot be written to.
+        UsageError: An artifact is named that does not exist, or a device twice.
+    """
+    names = devices or (LOCAL,)
+    if doubled := [name for name in names if [slug(other) for other in names].count(slug(name)) > 1]:
+        raise UsageError(f"the device {doubled[0]} is named twice", hint="name each device once")
+    made = read_made(path, settings.targets)
+    with ExitStack() as stack:
+        workspace = stack.enter_context(Workspace.create(made.folder.parent, made.folder.name))
+        stack.enter_context(workspace.claim())
+        runs = [_make(name, made, workspace, settings, _Prefixed.of(progress, name, names)) for name in names]
+        with ThreadPoolExecutor(len(runs)) as pool:
+            futures = [pool.submit(run.carry_out) for run in runs]
+            try:
+                found = tuple(future.result() for future in futures)
+            except BaseException:  # a Ctrl-C: the threads end when what they wait for has ended
+                for run in runs:
+                    run.cancel()
+                pool.shutdown(wait=True)
+                progress.say(f"what was known by then is in {made.folder}; take it up again with --resume")
+                raise
+    failure = next((run.failure for run in runs if run.failure is not None), None)
+    code = max(exit_code(run, made.names) for run in found)
+    return Profiles(found, tuple(run.workspace.document for run in runs), code, failure)
+
+
+def _make(name: str, made: Made, workspace: Workspace, settings: ExportSettings, progress: Progress) -> _OneDevice:
+    """Return the profile on one device, with what is known before it begins."""
+    part = workspace.for_device(name)
+    reference = load_reference(made.folder, made.run.model.sha256)
+    feeds = reference.feeds if reference else _noise(made, part.scratch, settings.seed)
+    found = Findings(
+        started=datetime.now(timezone.utc).astimezone().isoformat(timespec="seconds"),
+        command=settings.command,
+        folder=made.folder,
+        model=made.run.model,
+        data=_data(made, reference),
+        source=made.run.source.artifact,
+        evaluation=feeds,
+        facts=Facts(uri=name),
+        entries=make_entries(made),
+        source_untimed=SOURCE_UNTIMED,
+        bound=Bound(settings.min_agreement, settings.min_sqnr_db) if settings.rank and reference else None,
+    )
+    return _OneDevice(name=name, settings=settings, progress=progress, workspace=part, found=found, reference=reference)
+
+
+def _noise(made: Made, scratch: Path, seed: int) -> Path:
+    """Return feeds of noise, for artifacts whose reference is gone: their time can still be told."""
+    ranges = {spec.name: (0.0, 1.0) for spec in made.inputs}
+    return noise_feeds(made.inputs, ranges, scratch / "feeds", seed=seed).evaluation
+
+
+def _data(made: Made, reference: Reference | None) -> DataRecord:
+    """Return the data of the export, with what of it is kept."""
+    data = made.run.data
+    if reference is None:
+        return replace(data, evaluation=replace(data.evaluation, source="noise", count=0, labelled=False))
+    return replace(data, evaluation=replace(data.evaluation, count=reference.samples))
+
+
+@dataclass(frozen=True, slots=True)
+class _Prefixed:
+    """Progress of one device among several: what it tells begins with the device's name."""
+
+    progress: Progress
+    prefix: str
+
+    @classmethod
+    def of(cls, progress: Progress, name: str, names: tuple[str, ...]) -> Progress:
+        """Return what tells the progress of one device."""
+        return progress if len(names) == 1 else cls(progress, name)
+
+    def stage(self, key: str, text: str) -> None:
+        """Tell what a part is busy with."""
+        self.progress.stage(self._named(key), text)
+
+    def done(self, key: str, text: str) -> None:
+        """Tell that a part has ended."""
+        self.progress.done(self._named(key), text)
+
+    def say(self, text: str) -> None:
+        """Tell something that belongs to the whole profile."""
+        self.progress.say(f"{self.prefix}: {text}")
+
+    def _named(self, key: str) -> str:
+        return key if key == self.prefix else f"{self.prefix} {key}"
