@@ -33,7 +33,7 @@ def measure_pair(specimen: Specimen, extra_ns: int, seed: int) -> dict[str, obje
     """Measure a plain copy and one that is slower by `extra_ns`; return the verdict and what it took."""
     begin = time.perf_counter()
     subjects = [specimen.subject("source"), specimen.subject("copy", extra_ns)]
-    found = Session(subjects, Settings(seed=seed)).run()
+    found = Session(subjects, Settings(seed=seed), source="source").run()
     wall_s = time.perf_counter() - begin
     source, copy = found["source"], found["copy"]
     if source.error or copy.error:
@@ -82,7 +82,7 @@ def record(specimen: Specimen, folder: Path, latency_ns: float, seed: int) -> No
     """Measure the source and all copies in one session of all launches, and keep the samples for the tests."""
     copies = [specimen.subject(kind, round(latency_ns * extra)) for kind, (extra, _, _) in PAIRS.items()]
     settings = Settings(seed=seed, min_launches=MAX_LAUNCHES)
-    found = Session([specimen.subject("source"), *copies], settings).run()
+    found = Session([specimen.subject("source"), *copies], settings, source="source").run()
     samples = {}
     for name, measurement in found.items():
         if measurement.error:

@@ -123,7 +123,8 @@ def _carry_out(job: ExportJob, workers: Workers) -> Outcome:
         try:
             job.export(workers)
             workers.close()  # free their memory, and leave the machine to what is measured
-            job.save(make_run(job.found))  # what is there can be profiled, whatever ends this process
+            with suppress(BadInputError):  # the last one says so
+                job.save(make_run(job.found))  # what is there can be profiled, whatever ends this process
             job.measure()
             if job.settings.ops:
                 job.measure_operators()

@@ -50,7 +50,7 @@ def test_a_slower_artifact_is_found(subject, write_runner):
         subject("source", write_runner("source", invoke=SPIN.format(us=500))),
         subject("slow", write_runner("slow", invoke=SPIN.format(us=1000))),
     ]
-    measured = Session(subjects, QUICK, lambda name, text: told.append((name, text))).run()
+    measured = Session(subjects, QUICK, lambda name, text: told.append((name, text)), source="source").run()
     assert list(measured) == ["source", "slow"]
     source, slow = measured["source"], measured["slow"]
     speedup = stats.compare(slow, source)
@@ -85,7 +85,7 @@ def test_an_artifact_that_dies_is_an_error_and_the_others_go_on(subject, write_r
         if (name, text) == ("crashes", "measuring, launch 1"):
             flag.touch()
 
-    measured = Session(subjects, QUICK, tell).run()
+    measured = Session(subjects, QUICK, tell, source="source").run()
     errors = {name: found.error for name, found in measured.items() if found.error}
     assert {name: error.message for name, error in errors.items()} == {
         "crashes": "was killed by SIGABRT (Aborted)",
@@ -134,7 +134,7 @@ def test_only_what_is_unclear_is_launched_again(subject, write_runner):
         subject("slow", write_runner("slow", invoke=SPIN.format(us=1000))),
     ]
     settings = Settings(seconds=0.2, min_iterations=30, max_launches=5)
-    measured = Session(subjects, settings).run()
+    measured = Session(subjects, settings, source="source").run()
     assert {name: len(m.launches) for name, m in measured.items()} == {"source": 5, "luck": 5, "slow": 3}
     assert stats.compare(measured["luck"], measured["source"]).clear is False
 
@@ -171,7 +171,7 @@ def test_a_hang_in_one_artifact_is_its_own_failure(subject, write_runner):
         subject("hangs", write_runner("hangs", invoke="time.sleep(60)")),
     ]
     settings = Settings(seconds=0.1, min_iterations=24, max_launches=3, timeout_s=1.0)
-    measured = Session(subjects, settings).run()
+    measured = Session(subjects, settings, source="source").run()
     assert measured["hangs"].error.message == "gave no answer within 1 s and was ended"
     assert len(measured["source"].launches) == 3
 
@@ -211,7 +211,8 @@ def test_a_process_that_starts_while_all_are_being_ended_is_ended_too(subject, w
     hangs = subject("hangs", write_runner("hangs", load="time.sleep(60)"))
     session = Session([hangs], Settings())
     session._stopped = True
-    assert session.run()["hangs"].error.message == "was stopped"
+    session._launch([hangs])
+    assert session.outcomes()["hangs"].error.message == "was stopped"
 
 
 def test_the_default_settings_bound_the_time():

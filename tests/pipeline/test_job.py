@@ -68,7 +68,8 @@ def test_a_bug_after_the_exports_costs_nothing_of_what_was_found(carry_out):
     outcome = carry_out(steps)
     assert outcome.run == "the run"
     assert outcome.failure is steps.deeds["measure"]
-    assert steps.done == ["export", "close", "measure", "stop: a bug in edgeopt: OverflowError: too large", "save"]
+    bug = "stop: a bug in edgeopt: OverflowError: too large"
+    assert steps.done == ["export", "close", "save", "measure", bug, "save"]
 
 
 def test_a_run_that_cannot_be_saved_is_returned(carry_out):

@@ -1,0 +1,154 @@
+"""A measurement that was ended, and what of it is taken up again."""
+
+import json
+
+import pytest
+
+from edgeopt.errors import LinkLostError
+from edgeopt.measure import stats
+from edgeopt.measure.journal import Journal
+from edgeopt.measure.process import Subject
+from edgeopt.measure.session import MOST_CUTS, Session, Settings
+
+SETTINGS = Settings(seconds=0.1, min_iterations=24, max_launches=3)
+HEAD = {"artifacts": {"a": "1", "b": "2"}}
+
+
+class Harness:
+    """A harness as far as a session can tell; its answers are made up, and the link may be cut before one of them."""
+
+    log_path = None
+
+    def __init__(self, ns, link):
+        self.ns, self.link = ns, link
+
+    def ask(self, message, timeout_s, on_event=None):
+        self.link.use(message["op"])
+        return {
+            "load": {"load_s": 0.1, "untimed": None, "facts": {"threads": 1}},
+            "feed": {},
+            "warm": {"first_s": 0.01, "latency_s": self.ns / 1e9, "steady": True},
+            "time": {"samples_ns": [self.ns + number % 3 for number in range(message.get("iterations", 0))]},
+            "memory": {"peak_bytes": 10, "model_bytes": 5, "facts": {}},
+        }[message["op"]]
+
+    def close(self):
+        pass
+
+
+class Link:
+    """Is cut before the questions whose numbers are given, and counts them by their kind."""
+
+    def __init__(self, *cuts, error=LinkLostError):
+        self.cuts, self.error = list(cuts), error
+        self.asked = []
+        self.reconnected = 0
+
+    def use(self, op):
+        self.asked.append(op)
+        if len(self.asked) in self.cuts:
+            raise self.error("the cable was pulled")
+
+    def reconnect(self):
+        self.reconnected += 1
+
+    def subjects(self):
+        return [
+            Subject(name, lambda ns=ns: Harness(ns, self), "", "", "")
+            for name, ns in (("a", 1_000_000), ("b", 2_000_000))
+        ]
+
+
+def measure(link, journal=None):
+    return Session(link.subjects(), SETTINGS, reconnect=link.reconnect, journal=journal).run()
+
+
+def rounds(measured):
+    return {name: [len(launch.rounds) for launch in found.launches] for name, found in measured.items()}
+
+
+def test_a_round_that_was_cut_is_thrown_away_for_all_and_the_rest_is_made_up_for():
+    whole = rounds(measure(Link()))
+    per_launch = whole["a"][0]
+    before = Link()
+    measure(before)
+    third_round = [number for number, op in enumerate(before.asked, 1) if op == "time"][5]  # the second of its two
+    link = Link(third_round)
+    measured = measure(link)
+    assert link.reconnected == 1
+    assert rounds(measured)["a"] == rounds(measured)["b"] == [2, per_launch - 2, per_launch, per_launch]
+    assert all(found.error is None for found in measured.values())
+    assert stats.compare(measured["b"], measured["a"]).ratio == pytest.approx(0.5, abs=0.01)
+
+
+@pytest.mark.parametrize("op", ["load", "feed", "memory"])
+def test_a_link_that_is_lost_between_the_rounds_costs_no_round(op):
+    before = Link()
+    whole = rounds(measure(before))
+    link = Link(before.asked.index(op) + 1)
+    measured = measure(link)
+    assert link.reconnected == 1
+    assert rounds(measured) == whole
+
+
+def test_a_link_that_is_lost_again_and_again_is_given_up_and_what_was_measured_stays():
+    before = Link()
+    measure(before)
+    times = [number for number, op in enumerate(before.asked, 1) if op == "time"]
+    link = Link(*range(times[4], 10_000))
+    measured = measure(link)
+    assert link.reconnected == MOST_CUTS
+    assert all(str(found.error) == "the cable was pulled" for found in measured.values())
+    assert rounds(measured) == {"a": [2], "b": [2]}
+
+
+def test_without_a_way_back_a_lost_link_is_the_end():
+    link = Link(1)
+    found = Session(link.subjects(), SETTINGS).run()
+    assert [str(measured.error) for measured in found.values()] == ["the cable was pulled"] * 2
+
+
+@pytest.mark.parametrize("after", [0, 1, 3, 7, 1000])
+def test_an_ended_measurement_goes_on_where_it_ended(tmp_path, after):
+    """However far it came, both together measure as much as one that was never ended."""
+    complete = Link()
+    whole = rounds(measure(complete))
+    times = [number for number, op in enumerate(complete.asked, 1) if op == "time"]
+    ended = Link(times[after] if after < len(times) else 10_000, error=KeyboardInterrupt)
+    file = tmp_path / "journal"
+    try:
+        measure(ended, Journal(file, HEAD))
+    except KeyboardInterrupt:
+        with file.open("a") as lines:
+            lines.write('{"launch": 0, "rou')  # a line that was cut
+    again = Link()
+    measured = measure(again, Journal(file, HEAD, resume=True))
+    assert {name: sum(counts) for name, counts in rounds(measured).items()} == {
+        name: sum(counts) for name, counts in whole.items()
+    }
+    assert again.asked.count("time") <= max(0, len(times) - 2 * (after // 2))
+    assert measured["a"].facts["threads"] == 1
+    latency = stats.summarise(measured["b"])
+    assert latency.median_s == pytest.approx(0.002, rel=0.001)
+
+
+def test_a_finished_measurement_is_not_measured_again(tmp_path):
+    measure(Link(), Journal(tmp_path / "journal", HEAD))
+    again = Link()
+    measured = measure(again, Journal(tmp_path / "journal", HEAD, resume=True))
+    assert again.asked == []
+    assert measured["a"].peak_bytes == 10
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"artifacts": {"a": "other"}}\n', json.dumps(HEAD) + "\n[]\n", "\x00\xff"])
+def test_a_journal_of_something_else_is_replaced(tmp_path, text):
+    file = tmp_path / "journal"
+    file.write_text(text)
+    journal = Journal(file, HEAD, resume=True)
+    assert journal.earlier is None
+    assert json.loads(file.read_text().splitlines()[0]) == HEAD
+
+
+def test_a_journal_that_cannot_be_written_ends_nothing(tmp_path):
+    journal = Journal(tmp_path / "no such folder" / "journal", HEAD)
+    assert set(measure(Link(), journal)) == {"a", "b"}
