@@ -200,8 +200,15 @@ def run_profile(path: Path, devices: tuple[str, ...], settings: ExportSettings, 
                 progress.say(f"what was known by then is in {made.folder}; take it up again with --resume")
                 raise
     failure = next((run.failure for run in runs if run.failure is not None), None)
-    code = max(exit_code(run, made.names) for run in found)
+    code = max(_code(run, settings) for run in found)
     return Profiles(found, tuple(run.workspace.document for run in runs), code, failure)
+
+
+def _code(run: Run, settings: ExportSettings) -> ExitCode:
+    """Return the exit code of one run; a ranking without a best counts only where the user stated a bound."""
+    is_stated = settings.min_agreement is not None or settings.min_sqnr_db is not None
+    named = {name.strip() for text in settings.targets for name in text.split(",")}
+    return exit_code(run if is_stated else replace(run, ranking=None), named)
 
 
 def _make(name: str, made: Made, workspace: Workspace, settings: ExportSettings, progress: Progress) -> _OneDevice:
