@@ -45,3 +45,10 @@ def replace(repeated: Any, values: list[Any]) -> None:
     """Put `values` in the place of all that a repeated field holds."""
     del repeated[:]
     repeated.extend(values)
+
+
+def copy(message: Any) -> Any:
+    """Return a copy that stays when the list that holds the message is emptied."""
+    twin = type(message)()
+    twin.CopyFrom(message)
+    return twin
