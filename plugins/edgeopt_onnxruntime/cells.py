@@ -32,16 +32,13 @@ def match(ends: Sequence[Term], states: Sequence[Term], step: Term) -> Cell | No
     if len(states) == 1:
         return _gru(ends[0], states[0], step) or _plain(ends[0], states[0], step)
     if len(states) == 2:  # noqa: PLR2004 - the two of an LSTM
-        orders = ((0, 1), (1, 0))
-        cells = (_lstm(ends[h], ends[c], states[h], states[c], step, (h, c)) for h, c in orders)
-        return next(filter(None, cells), None)
+        return _lstm(ends, states, step, (0, 1)) or _lstm(ends, states, step, (1, 0))
     return None
 
 
-def _lstm(  # noqa: PLR0913 - two states before and after
-    end: Term, cell_end: Term, state: Term, cell: Term, step: Term, order: tuple[int, int]
-) -> Cell | None:
-    """h' = f(o) * h(c') and c' = f(f) * c + f(i) * g(g)."""
+def _lstm(ends: Sequence[Term], states: Sequence[Term], step: Term, order: tuple[int, int]) -> Cell | None:
+    """Return the cell where h' = f(o) * h(c') and c' = f(f) * c + f(i) * g(g)."""
+    (end, cell_end), (state, cell) = ([values[place] for place in order] for values in (ends, states))
     for out, shown in _pairs(end, "Product"):
         if shown.operator not in ACTIVATIONS or shown.operands[0] is not cell_end:
             continue
@@ -49,26 +46,25 @@ def _lstm(  # noqa: PLR0913 - two states before and after
             forget = next((gate for gate, old in _pairs(kept, "Product") if old is cell), None)
             for enter, new in _pairs(added, "Product"):
                 named = (enter, out, forget, new)
-                if forget is None or len({term.operator for term in (enter, out, forget)}) != 1:
-                    continue
-                if all((gates := [_gate(term, step, state) for term in named])):
+                gates = [gate for term in named if (gate := _gate(term, step, state)) is not None]
+                if len(gates) == len(named) and forget and enter.operator == out.operator == forget.operator:
                     activations = [enter.operator, new.operator, shown.operator]
-                    return Cell("LSTM", order, tuple(filter(None, gates)), {"activations": activations})
+                    return Cell("LSTM", order, tuple(gates), {"activations": activations})
     return None
 
 
 def _gru(end: Term, state: Term, step: Term) -> Cell | None:
-    """h' = f(z) * h + (1 - f(z)) * g(...), with the reset before or after the product with the state."""
+    """Return the cell where h' = f(z) * h + (1 - f(z)) * g(...), the reset before or after the product with h."""
     for kept, added in _pairs(end, "Sum"):
         update = next((gate for gate, old in _pairs(kept, "Product") if old is state), None)
         for rest, new in _pairs(added, "Product"):
             if update is None or rest.operator != "Rest" or rest.operands[0] is not update:
                 continue
             reset, hidden, after = _candidate(new, state, step)
-            gates = [_gate(update, step, state), _gate(reset, step, state), hidden]
-            if all(gates) and reset is not None and update.operator == reset.operator:
+            first, second = _gate(update, step, state), _gate(reset, step, state)
+            if first and second and hidden and reset and update.operator == reset.operator:
                 settings = {"activations": [update.operator, new.operator], "linear_before_reset": after}
-                return Cell("GRU", (0,), tuple(filter(None, gates)), settings)
+                return Cell("GRU", (0,), (first, second, hidden), settings)
     return None
 
 
@@ -91,7 +87,7 @@ def _candidate(new: Term, state: Term, step: Term) -> tuple[Term | None, Gate | 
 
 
 def _plain(end: Term, state: Term, step: Term) -> Cell | None:
-    """h' = f(h and the step)."""
+    """Return the cell where h' is an activation of h and the step."""
     gate = _gate(end, step, state)
     return None if gate is None else Cell("RNN", (0,), (gate,), {"activations": [end.operator]})
 
@@ -118,5 +114,4 @@ def _weights(term: Term, step: Term, state: Term) -> Gate | None:
 def _pairs(term: Term, operator: str) -> Iterator[tuple[Term, Term]]:
     """Yield the operands of a term in both orders, if it is of this operator."""
     if term.operator == operator:
-        for first, second in permutations(term.operands, 2):
-            yield first, second
+        yield from permutations(term.operands, 2)

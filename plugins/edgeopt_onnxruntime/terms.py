@@ -1,7 +1,7 @@
 """Works out what the body of a loop computes, as terms of its states and of the step that it reads.
 
-Layers and versions of TensorFlow write the same formula with other nodes: biases are split, gates are sliced, a batch of
-1 is squeezed away. A linear term takes all of that in: it is a sum of products with constant matrices, plus a bias.
+Layers and versions of Keras write one formula with different nodes: biases are split, gates are sliced, a batch of 1 is
+squeezed away. A linear term takes all of that in: it is a sum of products with constant matrices, plus a bias.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 ACTIVATIONS = frozenset({"Sigmoid", "Tanh", "Relu"})
 LAYOUTS = frozenset({"Identity", "Reshape", "Slice", "Split", "Squeeze", "Unsqueeze"})
@@ -78,23 +78,32 @@ def _results(node: Any, given: list[Value]) -> Sequence[Value]:
     """Return the values of a node's outputs, or nothing where they cannot be told."""
     terms = [value for value in given if isinstance(value, Term)]
     if not terms:
-        return _computed(node, given)
+        return computed(node, given)
     if node.op_type in LAYOUTS and len(terms) == 1 and given[0] is terms[0]:
         return _selected(node, terms[0], given[1:])
     if node.op_type in ACTIVATIONS:
         return [Term(node.op_type, terms[0].shape, (terms[0],))]
-    rule = {"MatMul": _product_with_matrix, "Gemm": _gemm, "Add": _sum, "Mul": _product, "Sub": _rest}.get(node.op_type)
-    result = rule(node, *given) if rule else None
+    rules: dict[str, Callable[..., Term | None]] = {
+        "MatMul": _product_with_matrix,
+        "Gemm": _gemm,
+        "Add": _sum,
+        "Mul": _product,
+        "Sub": _rest,
+    }
+    result = rules[node.op_type](node, *given) if node.op_type in rules else None
     return [] if result is None else [result]
 
 
-def _computed(node: Any, given: list[Value]) -> Sequence[Value]:
-    """Return what a node makes of constants."""
+def computed(node: Any, given: Sequence[Any]) -> Sequence[Any]:
+    """Return what a node makes of constants, or nothing where that cannot be told."""
     from onnx.reference import ReferenceEvaluator
 
     if any(attribute.HasField("g") for attribute in node.attribute):
         return []
-    return list(ReferenceEvaluator(node).run(None, dict(zip(node.input, given, strict=True))))
+    try:
+        return list(ReferenceEvaluator(node).run(None, dict(zip(node.input, given, strict=True))))
+    except Exception:  # noqa: BLE001 - it raises whatever it likes about an operator that it does not know
+        return []
 
 
 def _selected(node: Any, term: Term, settings: list[Value]) -> Sequence[Value]:
@@ -105,7 +114,7 @@ def _selected(node: Any, term: Term, settings: list[Value]) -> Sequence[Value]:
         return []
     numbers = np.broadcast_to(np.arange(term.shape[-1]), term.shape)
     results: list[Value] = []
-    for chosen in _computed(node, [numbers, *settings]):
+    for chosen in computed(node, [numbers, *settings]):
         rows = chosen.reshape(-1, *chosen.shape[-1:])
         by_row = chosen.shape[:-1] == term.shape[:-1] or (chosen.ndim == 1 and term.shape[:-1] == (1,))
         if not by_row or not (rows == rows[0]).all():
@@ -144,19 +153,10 @@ def _gemm(node: Any, term: Value, matrix: Value, *added: Value) -> Term | None:
 
 
 def _sum(_: Any, first: Value, second: Value) -> Term | None:
-    import numpy as np
-
     if not isinstance(first, Term):
         first, second = second, first
     if not isinstance(second, Term):
-        if first.operator == "Count":
-            return Term("Next", (), (first,)) if second.shape == () and second == 1 else None
-        if first.operator != "Linear" or second.size not in {1, first.shape[-1]}:
-            return None
-        if np.broadcast_shapes(first.shape, second.shape) != first.shape:
-            return None
-        bias = first.bias + second.reshape(-1)
-        return Term("Linear", first.shape, first.operands, first.matrices, bias)
+        return _shifted(first, second)
     shape = max(first.shape, second.shape, key=len)
     if not shape or first.shape[-1:] != second.shape[-1:]:
         return None
@@ -166,6 +166,19 @@ def _sum(_: Any, first: Value, second: Value) -> Term | None:
     for operand, matrix in zip(second.operands, second.matrices, strict=True):
         parts[operand] = parts[operand] + matrix if operand in parts else matrix
     return Term("Linear", shape, tuple(parts), tuple(parts.values()), first.bias + second.bias)
+
+
+def _shifted(term: Term, constant: Any) -> Term | None:
+    """Return a term plus a constant: a count plus 1, or a linear term with another bias."""
+    import numpy as np
+
+    if term.operator == "Count":
+        return Term("Next", (), (term,)) if constant.shape == () and constant == 1 else None
+    if term.operator != "Linear" or constant.size not in {1, term.shape[-1]}:
+        return None
+    if np.broadcast_shapes(term.shape, constant.shape) != term.shape:
+        return None
+    return Term("Linear", term.shape, term.operands, term.matrices, term.bias + constant.reshape(-1))
 
 
 def _product(_: Any, first: Value, second: Value) -> Term | None:
