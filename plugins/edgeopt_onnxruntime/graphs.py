@@ -8,6 +8,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 WITH_BODIES = frozenset({"If", "Loop", "Scan"})
+RECURRENT = frozenset({"GRU", "LSTM", "RNN"})
+CONVOLUTIONS = frozenset({"Conv", "ConvTranspose", "FusedConv"})
 
 
 def subgraphs(node: Any) -> list[Any]:
@@ -33,6 +35,16 @@ def nodes_of(graph: Any) -> Iterator[Any]:
 def has_loop(graph: Any) -> bool:
     """Tell whether some nodes lie in the body of a loop or of a branch."""
     return any(node.op_type in WITH_BODIES for node in graph.node)
+
+
+def is_recurrent(graph: Any) -> bool:
+    """Tell whether a graph has a recurrent layer, as an operator or as a loop."""
+    return has_loop(graph) or any(node.op_type in RECURRENT for node in graph.node)
+
+
+def has_convolution(graph: Any) -> bool:
+    """Tell whether a graph has a convolution outside of loops."""
+    return any(node.op_type in CONVOLUTIONS for node in graph.node)
 
 
 def has_attention(graph: Any) -> bool:
