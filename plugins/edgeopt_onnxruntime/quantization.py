@@ -227,8 +227,8 @@ def _worthwhile(prepared: Path) -> list[str] | None:
     """Return which operators to quantize, or None for all that can be.
 
     Around attention and recurrent layers much is left in float, and each way to integers and back costs time or truth:
-    with the weighted operators alone, a vision transformer takes 1.78 ms instead of 2.00 and is truer, and what goes into
-    an LSTM is not rounded twice. Convolutions are faster with all.
+    with the weighted operators alone, a vision transformer takes 1.78 ms instead of 2.00 and is truer, and a small
+    bidirectional LSTM has 31 dB instead of 22. Convolutions are faster with all.
     """
     import onnx
 

@@ -121,18 +121,19 @@ def _worked_out(loop: Any, around: Surroundings) -> tuple[Work, list[int]]:
     body = _body(loop)
     values = dict(around.constants) | {each.name: numpy_helper.to_array(each) for each in body.initializer}
     values[body.input[0].name] = Term("Count", ())
-    states = []
+    states, outside = [], {}
     for number, (carried, inside, end) in enumerate(zip(loop.input[2:], body.input[2:], _ends(loop), strict=False)):
         start = around.constants.get(carried)
-        if end == inside.name:
-            if start is not None:
-                values[inside.name] = start
+        if end == inside.name and start is None:
+            outside[inside.name] = carried
+        elif end == inside.name:
+            values[inside.name] = start
         elif start is not None and start.shape == () and start.dtype.kind == "i" and start == 0:
             values[inside.name] = Term("Count", ())
         elif len(around.shapes.get(carried, ())) == MATRIX_RANK:
             values[inside.name] = Term("State", around.shapes[carried])
             states.append(number)
-    work = Work(values, around.shapes)
+    work = Work(values, around.shapes, outside)
     work.take(body.node)
     return work, states
 

@@ -47,6 +47,8 @@ class Work:
     values: dict[str, Value]
     shapes: Mapping[str, tuple[int, ...]]
     """Of the tensors outside."""
+    outside: Mapping[str, str] = field(default_factory=dict)
+    """The inputs of the body that always are one tensor outside, and its name there."""
     steps: dict[str, Term] = field(default_factory=dict)
     """By the name of the sequence."""
 
@@ -61,7 +63,7 @@ class Work:
 
     def _step(self, node: Any) -> Term | None:
         """Return the step that a Gather takes from a sequence outside, if it does."""
-        sequence, index = node.input
+        sequence, index = self.outside.get(node.input[0], node.input[0]), node.input[1]
         sizes, count = self.shapes.get(sequence, ()), self.values.get(index)
         axis = next((attribute.i for attribute in node.attribute if attribute.name == "axis"), 0)
         if not is_term(count, "Count") or len(sizes) != SEQUENCE_RANK or axis or sequence in self.values:

@@ -39,8 +39,8 @@ CONVOLUTIONAL = (
 )
 """The second has NNCF's own settings, so that no model is less true than with those; the first two are as fast.
 
-Which is truest on 32 feeds, in dB: MobileNetV2 10.5, 11.2 and 10.6; keyword spotting 25.6, 30.6 and 34.1; ResNet-8 26.4,
-16.6 and 28.5. Asymmetric integers may cost 12 % of the time.
+In dB, on 32 other feeds: MobileNetV2 10.5, 11.2 and 10.6; keyword spotting 25.6, 30.6 and 34.1; ResNet-8 26.4, 16.6 and
+28.5. Asymmetric integers may cost 12 % of the time.
 """
 TRANSFORMER = (
     Recipe("transformer", transformer=True),

@@ -123,7 +123,9 @@ def test_int8_is_near_the_source(bench, name):
     artifact = model.export("int8")
     assert sqnr_db(model.run(artifact), model.reference()) > 15
     assert artifact.metadata["quantization"] == "int8"
-    assert artifact.metadata["recipe"] in ({"transformer"} if name == "transformer" else {"symmetric", "asymmetric"})
+    assert artifact.metadata["recipe"] in (
+        {"transformer"} if name == "transformer" else {"symmetric", "symmetric-means", "asymmetric"}
+    )
     assert artifact.calibration_feeds == 24
     loops, count = IN_LOOPS.get(name, 0), artifact.metadata["matrix_operators"]
     expected = [f"{loops} of {count} matrix operators stay float32 (MatMul in a loop)"] if loops else []
@@ -272,8 +274,29 @@ def test_of_two_recipes_the_truer_is_kept(bench, monkeypatch):
     ("ratios", "chosen"), [((20.0, 20.9), 0), ((20.0, 21.1), 1), ((20.0, 19.0), 0), ((float("-inf"), 3.0), 1)]
 )
 def test_a_slower_model_must_be_truer(ratios, chosen):
-    candidates = [Candidate(Recipe(str(db)), Path("model.xml"), proof.Proof(db)) for db in ratios]
+    candidates = [Candidate(Recipe(str(db), worth_db=1.0), Path("model.xml"), proof.Proof(db)) for db in ratios]
     assert choose(candidates) is candidates[chosen]
+
+
+@pytest.mark.parametrize(
+    ("ratios", "chosen"), [((20.0, 20.1, 21.0), 1), ((20.0, 19.9, 21.1), 2), ((20.0, 19.9, 20.9), 0)]
+)
+def test_of_equally_fast_models_the_truest_is_kept(ratios, chosen):
+    recipes = quantization.CONVOLUTIONAL
+    candidates = [Candidate(r, Path("model.xml"), proof.Proof(db)) for r, db in zip(recipes, ratios, strict=True)]
+    assert choose(candidates) is candidates[chosen]
+
+
+def test_one_recipe_is_what_nncf_does_by_itself(bench):
+    """So no model can be less true than with NNCF's defaults."""
+    model = bench("conv")
+    file = conversion.make_float_file(model.source, model.calibration, print)
+    ours = quantization.quantize(file, model.calibration, quantization.CONVOLUTIONAL[1])
+    plain = openvino().Core().read_model(str(file))
+    theirs = nncf().quantize(plain, nncf().Dataset(model.calibration), subset_size=len(model.calibration))
+    compiled = [openvino().Core().compile_model(each, "CPU", runner.SETTINGS) for each in (ours, theirs)]
+    first, second = (each(model.evaluation[0])[0] for each in compiled)
+    np.testing.assert_array_equal(first, second)
 
 
 def layered(scales: bool) -> Any:
