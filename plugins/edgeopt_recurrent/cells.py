@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from itertools import permutations
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from edgeopt_onnxruntime.terms import ACTIVATIONS, Term, is_term
+from edgeopt_recurrent.terms import ACTIVATIONS, Term, is_term
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
