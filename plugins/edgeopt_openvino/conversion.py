@@ -40,13 +40,12 @@ def make_float_file(source: SourceModel, feeds: Iterable[Mapping[str, Any]], log
         log("converting to OpenVINO")
         file = folder / FLOAT_FILE
         model = convert(saved_model)
-        if fuse_loops(model):
-            try:
+        try:
+            if fuse_loops(model):
                 write(model, file)
-            except ExportError as error:
-                log(f"the loops stay loops: {error.message}")
-            else:
                 return
+        except Exception as error:  # noqa: BLE001 - whatever goes wrong with an operator, the loop still works
+            log(f"the loops stay loops: {last_line(error)}")
             model = convert(saved_model)
         write(model, file)
 
