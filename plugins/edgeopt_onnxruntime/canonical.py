@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from edgeopt_onnxruntime.graphs import replace, subgraphs
+from edgeopt_onnxruntime.graphs import copy, replace, subgraphs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,7 +39,7 @@ class Naming:
     def rename(self, graph: Any, *, outermost: bool) -> None:
         """Put a graph in order and give its tensors and nodes new names, those of its subgraphs included."""
         constants = {tensor.name: tensor for tensor in graph.initializer}
-        nodes = [_copy(node) for node in _ordered(graph)]
+        nodes = [copy(node) for node in _ordered(graph)]
         for value in graph.input:
             value.name = self._new(value.name)
         used = dict.fromkeys(name for node in nodes for name in _reads(node) if name in constants)
@@ -50,7 +50,7 @@ class Naming:
             value.name = self._new(value.name)
             if not outermost:  # of two names for one tensor only one has its shape, by chance
                 value.type.tensor_type.ClearField("shape")
-        tensors = [_copy(constants[name]) for name in used]
+        tensors = [copy(constants[name]) for name in used]
         for tensor in tensors:
             tensor.name = self._new(tensor.name)
         replace(graph.node, nodes)
@@ -70,7 +70,7 @@ class Naming:
         node.ClearField("doc_string")
         if not node.domain:
             node.ClearField("domain")
-        replace(node.attribute, [_copy(each) for each in sorted(node.attribute, key=lambda each: each.name)])
+        replace(node.attribute, [copy(each) for each in sorted(node.attribute, key=lambda each: each.name)])
 
     def _new(self, old: str) -> str:
         """Return the new name of a tensor; an empty one, a left out argument, stays empty.
@@ -92,14 +92,14 @@ def _settle(graph: Any) -> None:
     for node in graph.node:
         for body in subgraphs(node):
             _settle(body)
-    for copy in [node for node in graph.node if node.op_type == "Identity"]:
-        made, copied = copy.input[0], copy.output[0]
+    for twin in [node for node in graph.node if node.op_type == "Identity"]:
+        made, copied = twin.input[0], twin.output[0]
         computed = any(made in node.output for node in graph.node)
         if computed and made in position and copied in position and position[copied] < position[made]:
             for node in graph.node:
                 replace(node.input, [copied if name == made else name for name in node.input])
                 replace(node.output, [copied if name == made else name for name in node.output])
-            copy.input[0], copy.output[0] = copied, made
+            twin.input[0], twin.output[0] = copied, made
 
 
 def _ordered(graph: Any) -> list[Any]:
@@ -140,10 +140,3 @@ def _captures(graph: Any) -> list[str]:
     own |= {name for node in nodes for name in node.output}
     read = [name for node in nodes for name in _reads(node)] + [value.name for value in graph.output]
     return list(dict.fromkeys(name for name in read if name not in own))
-
-
-def _copy(message: Any) -> Any:
-    """Return a copy that stays when the list that holds the message is emptied."""
-    copy = type(message)()
-    copy.CopyFrom(message)
-    return copy

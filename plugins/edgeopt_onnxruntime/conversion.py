@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from edgeopt.api import ExportError
 from edgeopt_onnxruntime.canonical import canonicalise
-from edgeopt_onnxruntime.graphs import nodes_of
+from edgeopt_onnxruntime.graphs import copy, has_loop, nodes_of
+from edgeopt_onnxruntime.recurrence import fuse_loops
 from edgeopt_onnxruntime.rewriting import replace_unknown, settle_sizes
 
 if TYPE_CHECKING:
@@ -40,8 +41,16 @@ def make_float_file(source: SourceModel, feeds: Iterable[Mapping[str, Any]], log
     def build(folder: Path) -> None:
         saved_model = source.saved_model()
         log("converting to float32 ONNX")
+        model = convert(saved_model)
         file = folder / FLOAT_FILE
-        file.write_bytes(convert(saved_model).SerializeToString(deterministic=True))
+        try:
+            if (fused := _fused(model)) is not None:
+                file.write_bytes(fused.SerializeToString(deterministic=True))
+                check(file, source, feeds)
+                return
+        except Exception as error:  # noqa: BLE001 - whatever goes wrong with an operator, the loop still works
+            log(f"the loops stay loops: {first_line(error)}")
+        file.write_bytes(model.SerializeToString(deterministic=True))
         check(file, source, feeds)
 
     return source.once("onnx-float32", build) / FLOAT_FILE
@@ -131,6 +140,17 @@ def compare(outputs: Mapping[str, Any], reference: Mapping[str, Any], what: str)
                 f"{what} differs from the source in output {name!r}: by up to {worst:.3g}, values up to {largest:.3g}"
             )
             raise ExportError(message, hint=hint)
+
+
+def _fused(model: Any) -> Any:
+    """Return a copy of the model whose recurrent loops are operators, or None where there are none."""
+    if not has_loop(model.graph):
+        return None
+    fused = copy(model)
+    if not fuse_loops(fused):
+        return None
+    canonicalise(fused)
+    return fused
 
 
 def _converted(saved_model: Path) -> Any:

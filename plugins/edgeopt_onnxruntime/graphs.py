@@ -8,6 +8,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 WITH_BODIES = frozenset({"If", "Loop", "Scan"})
+RECURRENT = frozenset({"GRU", "LSTM", "RNN"})
+CONVOLUTIONS = frozenset({"Conv", "ConvTranspose", "FusedConv"})
 
 
 def subgraphs(node: Any) -> list[Any]:
@@ -35,6 +37,16 @@ def has_loop(graph: Any) -> bool:
     return any(node.op_type in WITH_BODIES for node in graph.node)
 
 
+def is_recurrent(graph: Any) -> bool:
+    """Tell whether a graph has a recurrent layer, as an operator or as a loop."""
+    return has_loop(graph) or any(node.op_type in RECURRENT for node in graph.node)
+
+
+def has_convolution(graph: Any) -> bool:
+    """Tell whether a graph has a convolution outside of loops."""
+    return any(node.op_type in CONVOLUTIONS for node in graph.node)
+
+
 def has_attention(graph: Any) -> bool:
     """Tell whether two computed tensors are multiplied as matrices."""
     constants = {tensor.name for tensor in graph.initializer}
@@ -45,3 +57,10 @@ def replace(repeated: Any, values: list[Any]) -> None:
     """Put `values` in the place of all that a repeated field holds."""
     del repeated[:]
     repeated.extend(values)
+
+
+def copy(message: Any) -> Any:
+    """Return a copy that stays when the list that holds the message is emptied."""
+    twin = type(message)()
+    twin.CopyFrom(message)
+    return twin

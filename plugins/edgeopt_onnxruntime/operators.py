@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeopt_onnxruntime.graphs import graphs_of
+from edgeopt_onnxruntime.graphs import CONVOLUTIONS, RECURRENT, graphs_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,13 +19,13 @@ BORDERS = frozenset(
         "DynamicQuantizeLinear",
         "MatMulIntegerToFloat",
         "DynamicQuantizeMatMul",
+        "DynamicQuantizeLSTM",
     }
 )
 """They lead from float to integer or back, some of them while they multiply, so one float side is their nature."""
 MOST_KINDS = 6
 """How many kinds of operators a remark names."""
 LOOPS = frozenset({"Loop", "Scan"})
-CONVOLUTIONS = frozenset({"Conv", "FusedConv", "ConvTranspose"})
 FLOAT, INTEGER = 1, 3
 """Numbers of element types, as ONNX has them."""
 
@@ -58,6 +58,8 @@ class Operators:
         said = []
         if quantization.endswith("int8") and LOOPS.intersection(self.names):
             said.append("the loop stays float32: only what lies outside of it is quantized")
+        if quantization == "dynamic-int8" and (layers := sorted(RECURRENT.intersection(self.names))):
+            said.append(f"{' and '.join(layers)} layers stay float32: ONNX Runtime has no integer kernel for them")
         if quantization == "dynamic-int8" and CONVOLUTIONS.intersection(self.names):
             said.append("the convolutions stay float32: dynamic-int8 quantizes matrix multiplications and embeddings")
         if quantization == "int8" and self.remark:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgeopt.api import ExportError
 from edgeopt_openvino.folding import fold_scales
+from edgeopt_openvino.recurrence import fuse_loops
 from edgeopt_openvino.saving import save
 from edgeopt_openvino.toolkit import openvino
 
@@ -37,10 +38,20 @@ def make_float_file(source: SourceModel, feeds: Iterable[Mapping[str, Any]], log
     def build(folder: Path) -> None:
         saved_model = source.saved_model()
         log("converting to OpenVINO")
+        file = folder / FLOAT_FILE
         model = convert(saved_model)
+        try:
+            if fuse_loops(model):
+                write(model, file)
+                return
+        except Exception as error:  # noqa: BLE001 - whatever goes wrong with an operator, the loop still works
+            log(f"the loops stay loops: {last_line(error)}")
+            model = convert(saved_model)
+        write(model, file)
+
+    def write(model: Any, file: Path) -> None:
         fold_scales(model)
         model.set_rt_info("saved_model", ["conversion_parameters", "input_model"])  # it is a path on this machine
-        file = folder / FLOAT_FILE
         save(model, file, [spec.name for spec in source.outputs])
         check(file, source, feeds)
 

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 LOWEST_SQNR_DB = 6.0
 """Below this the error is half of the signal: worth a warning."""
-WORTH_DB = 1.0
-"""So much truer a model must be, if it may be slower."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,10 +134,10 @@ class Production:
 
 
 def choose(candidates: Sequence[Candidate]) -> Candidate:
-    """Return the first, which is the fastest, unless a later one is so much truer that it is worth the time."""
+    """Return the truest of the fast ones, unless a later one is so much truer that it is worth its time."""
     best = candidates[0]
     for candidate in candidates[1:]:
-        if candidate.proof.sqnr_db > best.proof.sqnr_db + WORTH_DB:
+        if candidate.proof.sqnr_db > best.proof.sqnr_db + candidate.recipe.worth_db:
             best = candidate
     return best
 

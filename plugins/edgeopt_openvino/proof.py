@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
     Answers = Sequence[Mapping[str, Any]]
 
-PROVED_FEEDS = 8
+PROVED_FEEDS = 32
+"""With 8, keyword spotting had 49 dB by a recipe that has 26 dB on other feeds."""
 DOUBTFUL_DB = 20.0
 """Below this it is looked at whether the fused kernels are to blame."""
 GAIN_DB = 3.0

@@ -1,0 +1,1 @@
+"""What the backends share that turn the loops of recurrent layers into operators; no plugin by itself."""
