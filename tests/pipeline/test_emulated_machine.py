@@ -40,11 +40,3 @@ def profile(demo, machine, monkeypatch):
 def test_int8_wins_where_the_processor_has_the_dot_product(demo, emulated_machine, monkeypatch):
     float_s, int8_s = profile(demo, emulated_machine, monkeypatch)
     assert float_s > 1.5 * int8_s
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("emulated_machine", ["cortex-a72"], indirect=True)
-def test_int8_loses_where_it_has_not(demo, emulated_machine, monkeypatch):
-    float_s, int8_s = profile(demo, emulated_machine, monkeypatch)
-    print(float_s, int8_s)
-    assert float_s < int8_s
