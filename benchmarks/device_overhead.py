@@ -112,7 +112,7 @@ def judge(what: str, seconds: list[float], limit_s: float) -> bool:
     return met
 
 
-def in_words(met: bool) -> str:  # noqa: FBT001 - it is all that it is about
+def in_words(met: bool) -> str:
     """Return how a limit came out."""
     return "met" if met else "NOT MET"
 
@@ -166,7 +166,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
         stack.callback(add_board(wanted, folder, stack))
-        met = [measure_cost(make_artifact(folder), wanted.pairs), measure_agreement(folder / "specimen", wanted.sessions)]
+        met = [
+            measure_cost(make_artifact(folder), wanted.pairs),
+            measure_agreement(folder / "specimen", wanted.sessions),
+        ]
     if not all(met):
         raise SystemExit("a limit is not met")
 
