@@ -170,6 +170,11 @@ class RemoteDevice:
             return self._read(Health.from_dict, observer.health_from_texts(bare.look(self._link)))
         return self._read(Health.from_dict, self._ask({"op": "health"}))
 
+    def free_bytes(self) -> int | None:
+        """Return the memory that a process may take there, without the wait of `health`; None where it is not told."""
+        found = self._ask({"op": "memory"}).get("available_bytes")
+        return found if isinstance(found, int) and found > 0 else None
+
     def versions(
         self,
         distributions: Iterable[str],
