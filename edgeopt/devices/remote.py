@@ -279,7 +279,7 @@ class RemoteDevice:
         wanted = "Python {}.{} or newer".format(*OLDEST_PYTHON)
         hint = (
             f"install {wanted} there, or name another one: edgeopt devices add NAME URI --python PATH; a phone can be"
-            " measured without: edgeopt export --native-program FILE"
+            " measured without: --native-program FILE"
         )
         try:
             said = self._link.run(command, "looking for Python").split()
