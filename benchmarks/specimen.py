@@ -12,7 +12,7 @@ from edgeopt.measure import harness
 from edgeopt.measure.process import Subject
 
 if TYPE_CHECKING:
-    from edgeopt.devices.local import LocalDevice
+    from edgeopt.devices.base import Device
 
 MAKE = """
 import sys
@@ -73,7 +73,7 @@ class Specimen:
         device: Where it runs.
     """
 
-    def __init__(self, folder: Path, device: LocalDevice) -> None:
+    def __init__(self, folder: Path, device: Device) -> None:
         self.folder = folder
         self.device = device
         self.model = folder / "model.tflite"

@@ -34,15 +34,22 @@ def profile(  # noqa: PLR0913 - one parameter for each option
             metavar="NAME",
             autocompletion=options.complete_device,
             show_default="local",
-            help="Where to measure: a name of edgeopt devices, ssh://user@host or adb://serial; may be repeated.",
+            help="Where to measure: a name of edgeopt devices, ssh://user@host or adb://serial; may be repeated, and"
+            " then all are measured at once.",
         ),
     ] = None,
     target: Annotated[
         list[str] | None,
-        typer.Option("--target", "-t", metavar="NAME", show_default="all", help="Which artifacts; may be repeated."),
+        typer.Option(
+            "--target",
+            "-t",
+            metavar="NAME",
+            show_default="all",
+            help="Which artifacts; may be repeated, or a list with commas.",
+        ),
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Take up a profile that was ended, and measure only what is missing.")
+        bool, typer.Option("--resume", help="Go on with a measurement that was ended: measure only what is missing.")
     ] = False,
     seconds: options.Seconds = DEFAULTS.seconds,
     min_iterations: options.MinIterations = DEFAULTS.min_iterations,
@@ -57,7 +64,10 @@ def profile(  # noqa: PLR0913 - one parameter for each option
     memory_limit: options.MemoryLimit = None,
     json: options.JsonOfRun = None,
 ) -> None:
-    """Measure artifacts that exist, on one device or several."""
+    """Measure artifacts that exist, on one device or several.
+
+    Needs no model and no TensorFlow. Prints a table for each device and writes each run beside the artifacts.
+    """
     from edgeopt.cli.console import check_json, deliver, messages
     from edgeopt.cli.progress import watch
     from edgeopt.pipeline.profile import run_profile

@@ -6,6 +6,7 @@ message a line:
 
     facts                      -> facts
     health                     -> health; takes a quarter of a second, in which nothing should be measured
+    memory                     -> memory: available_bytes, as in health, but at once; 0 where it is not told
     versions   names           -> versions, by the name of the distribution
     provided                   -> provided; see `libraries.provided_here`
     check      names           -> check; see `libraries.check`
@@ -49,6 +50,8 @@ def answer(message: dict[str, Any]) -> dict[str, Any]:
 
     if op == "versions":
         return {op: observer.versions(message["names"])}
+    if op == "memory":
+        return {op: {"available_bytes": observer.available_bytes(observer.limits())}}
     return {op: observer.health() if op == "health" else observer.facts()}
 
 

@@ -82,7 +82,7 @@ class Preflight:
     @cached_property
     def free_bytes(self) -> int | None:
         """The memory that a process may take there."""
-        return self._device.health().available_bytes
+        return self._device.free_bytes() if isinstance(self._device, RemoteDevice) else None
 
     def _not_there(self, missing: Sequence[str], found: Mapping[str, str]) -> Misfit:
         """Return what is not installed, or in another version."""

@@ -170,6 +170,11 @@ class RemoteDevice:
             return self._read(Health.from_dict, observer.health_from_texts(bare.look(self._link)))
         return self._read(Health.from_dict, self._ask({"op": "health"}))
 
+    def free_bytes(self) -> int | None:
+        """Return the memory that a process may take there, without the wait of `health`; None where it is not told."""
+        found = self._ask({"op": "memory"}).get("available_bytes")
+        return found if isinstance(found, int) and found > 0 else None
+
     def versions(
         self,
         distributions: Iterable[str],
@@ -274,7 +279,7 @@ class RemoteDevice:
         wanted = "Python {}.{} or newer".format(*OLDEST_PYTHON)
         hint = (
             f"install {wanted} there, or name another one: edgeopt devices add NAME URI --python PATH; a phone can be"
-            " measured without: edgeopt export --native-program FILE"
+            " measured without: --native-program FILE"
         )
         try:
             said = self._link.run(command, "looking for Python").split()

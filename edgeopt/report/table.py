@@ -92,8 +92,9 @@ def head_line(run: Run) -> str:
     if model.chosen_by not in _OBVIOUS:
         facts.insert(0, f"from {plain(model.chosen_by)}" if model.chosen_by != DEMO else DEMO)
     threads = next((r.latency.threads for r in run.results if r.latency), None)
-    place = [plain(device.cpu), *([quantities.counted(threads, "thread")] if threads else [])]
-    return f"{plain(model.name)} ({', '.join(facts)}) on {plain(device.uri)} ({', '.join(place)}), {_feeds(run)}"
+    told = [*([plain(device.cpu)] if device.cpu else []), *([quantities.counted(threads, "thread")] if threads else [])]
+    place = f" ({', '.join(told)})" if told else ""  # nothing is known of a device that was not reached
+    return f"{plain(model.name)} ({', '.join(facts)}) on {plain(device.uri)}{place}, {_feeds(run)}"
 
 
 def _feeds(run: Run) -> str:

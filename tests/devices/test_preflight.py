@@ -11,7 +11,6 @@ from edgeopt.devices.preflight import SYSTEMS, Preflight, fitting_system, lacks
 from edgeopt.devices.remote import RemoteDevice
 from edgeopt.devices.store import Store
 from edgeopt.errors import DeviceError
-from edgeopt.measure.facts import Health
 from edgeopt.pipeline.plan import Refusal, make_plan, refuse_unfit
 from edgeopt.targets import find_targets
 
@@ -81,7 +80,8 @@ def test_what_is_refused_does_not_hold_up_the_others(connected, sshd, tmp_path, 
 
 def test_no_room_for_any_runtime(connected, sshd, monkeypatch):
     device = connected(sshd)
-    monkeypatch.setattr(RemoteDevice, "health", lambda self: Health(available_bytes=40 << 20))
+    assert 0 < device.free_bytes() <= device.facts().memory_bytes
+    monkeypatch.setattr(RemoteDevice, "free_bytes", lambda self: 40 << 20)
     misfit = Preflight(device).misfit(LITERT)
     assert misfit.reason == "the device ssh://board has 40 MiB of memory free, and a runtime needs 64 MiB"
     assert misfit.hint == "end other processes there"
