@@ -198,27 +198,34 @@ class Session:
         for process in processes:
             self._record({"launch": number, **process.loading_record()})
         try:
-            self._time_rounds(number, timed)
+            is_whole = self._time_rounds(number, timed)
             for process in processes:
                 if process.subject.name not in self._errors and self._try(process, Process.ask_memory):
                     self._record({"launch": number, **process.memory_record()})
-            self._record({"launch": number, "whole": True})
+            if is_whole:
+                self._record({"launch": number, "whole": True})
         finally:  # what came before an end, by a crash or by Ctrl-C, still counts
             for process in processes:
                 self._facts[process.subject.name] = process.facts
                 if launch := process.given():
                     self._launches[process.subject.name].append(launch)
 
-    def _time_rounds(self, number: int, timed: list[Process]) -> None:
-        """Time processes side by side; one that fails takes no part in the rounds that are left."""
+    def _time_rounds(self, number: int, timed: list[Process]) -> bool:
+        """Time processes side by side and return whether there were all rounds.
+
+        One that fails takes no part in the rounds that are left; when all do, because they are being ended, none is.
+        """
         rounds = plan_rounds(timed, self._settings)
         self._owed = self._owed or rounds
         self._record({"launch": number, "rounds": self._owed})
         while self._owed:
             self._time_round(number, timed)
             timed = [process for process in timed if process.subject.name not in self._errors]
+            if not timed:
+                return False
             self._owed -= 1
         self._whole += 1
+        return True
 
     def _time_round(self, number: int, timed: list[Process]) -> None:
         """Time one round; when the link is lost on its way, it is thrown away for all."""
@@ -232,7 +239,8 @@ class Session:
                 del process.rounds[done[process.subject.name] :]
             raise
         fresh = {p.subject.name: p.rounds[-1] for p in timed if len(p.rounds) > done[p.subject.name]}
-        self._record({"launch": number, "round": fresh})
+        if not self._stopped:
+            self._record({"launch": number, "round": fresh})
 
     def _load(self, subjects: list[Subject], at_once: int) -> list[Process]:
         """Start the processes and let them load; those that fail are left out."""

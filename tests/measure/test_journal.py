@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from edgeopt.errors import LinkLostError
+from edgeopt.errors import DeviceError, LinkLostError
 from edgeopt.measure import stats
 from edgeopt.measure.journal import Journal
 from edgeopt.measure.process import Subject
@@ -130,6 +130,28 @@ def test_an_ended_measurement_goes_on_where_it_ended(tmp_path, after):
     assert measured["a"].facts["threads"] == 1
     latency = stats.summarise(measured["b"])
     assert latency.median_s == pytest.approx(0.002, rel=0.001)
+
+
+def test_a_launch_that_another_thread_stopped_is_not_whole(tmp_path):
+    """Its processes fail one after another, which must not look like rounds that gave nothing."""
+    complete = Link()
+    whole = rounds(measure(complete))
+    link = Link()
+    session = Session(link.subjects(), SETTINGS, journal=Journal(tmp_path / "journal", HEAD))
+    use = link.use
+
+    def stop_at_the_third_round(op):
+        use(op)
+        if link.asked.count("time") > 4:
+            session.stop()
+            raise DeviceError("was stopped")
+
+    link.use = stop_at_the_third_round
+    session.run()
+    again = Link()
+    measured = measure(again, Journal(tmp_path / "journal", HEAD, resume=True))
+    assert rounds(measured)["a"] == [2, whole["a"][0] - 2, *whole["a"][1:]]
+    assert rounds(measured)["a"] == rounds(measured)["b"]
 
 
 def test_a_finished_measurement_is_not_measured_again(tmp_path):
