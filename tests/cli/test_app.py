@@ -19,6 +19,7 @@ Usage: edgeopt [OPTIONS] COMMAND [ARGS]...
 
 Commands:
   export    Export a model, run every file, compare it with the model.
+  profile   Measure artifacts that exist, on one device or several.
   backends  List the backends, whether they work here, and their options.
   doctor    Show what is installed here and what is missing.
   verify    Check the files of an artifact against its manifest.
@@ -229,6 +230,7 @@ def test_every_module_of_a_command_is_registered():
         "targets",
         "plugins",
         "devices",
+        "profile",
         backends.backends.__name__,
         doctor.doctor.__name__,
         "verify",

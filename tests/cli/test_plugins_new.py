@@ -56,7 +56,7 @@ def test_a_name_that_no_plugin_can_have(cli, tmp_path, name):
     assert (ended.code, ended.out) == (2, "")
     assert ended.err == (
         f"error: a plugin cannot be called {name!r}\nhint: use lower case, digits and single hyphens, a letter first,"
-        " for instance my-board; not all, logs, model, run.json, source\n"
+        " for instance my-board; not all, logs, model, reference, run.json, source\n"
     )
     assert list(tmp_path.iterdir()) == []
 

@@ -129,7 +129,13 @@ def test_every_artifact_verifies_until_it_is_changed(three, edgeopt):
 def test_nothing_is_left_but_artifacts_logs_and_the_run(three):
     folder = three[3]
     assert [path.name for path in folder.iterdir()] == ["dist"]
-    assert {path.name for path in (folder / "dist" / "demo").iterdir()} == {*THREE, "logs", "run.json"}
+    assert {path.name for path in (folder / "dist" / "demo").iterdir()} == {
+        *THREE,
+        "logs",
+        "profile-local.jsonl",
+        "reference",
+        "run.json",
+    }
 
 
 def test_progress_is_on_standard_error_and_libraries_are_in_the_logs(three):
