@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+KEPT = ("logs", "profile-local.jsonl", "reference", "run.json")
+"""What lies beside the artifacts of a run that came to its measuring."""
+
 UNRULY = '''
     """A distribution of backends that misbehave; each is named after what it does."""
 
@@ -240,7 +243,7 @@ def test_each_misdeed_is_one_row_and_the_others_go_on(unruly):
     assert rows["prints"]["plugin"] == "edgeopt-unruly 6.6"
     assert code == 6
     kept = {path.name for path in (unruly.folder / "dist" / run["model"]["name"]).iterdir()}
-    assert kept == {"logs", "run.json", "prints", "forks", "spins"}
+    assert kept == {*KEPT, "prints", "forks", "spins"}
     assert children_of(unruly.folder) == []
 
 
@@ -301,7 +304,7 @@ def test_an_interrupt_while_measuring_keeps_what_is_complete(unruly):
         process.communicate(timeout=20)
     assert process.returncode == 130
     model = next((unruly.folder / "dist").iterdir())
-    assert {path.name for path in model.iterdir()} == {"logs", "run.json", "prints"}
+    assert {path.name for path in model.iterdir()} == {*KEPT, "prints"}
     assert unruly.run("verify", model / "prints")[0] == 0
     assert children_of(unruly.folder) == []
 
