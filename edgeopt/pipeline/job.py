@@ -195,7 +195,6 @@ class Job:
         entry.fidelity = fidelity.compare(evaluation.outputs, reference, labels)
         entry.degenerate = fidelity.degenerate(evaluation.outputs, reference)
         if entry.degenerate and not self.settings.allow_degenerate:
-            entry.answered = False
             raise DegenerateError(entry.degenerate, hint="let it through with --allow-degenerate")
 
     def _answer(self, entry: Entry, exported: Exported) -> Evaluation:
