@@ -81,12 +81,18 @@ def choose(names: Iterable[str], targets: Mapping[str, Target]) -> list[Target]:
         BadInputError: A target that was named has a problem; among `all`, it is left to the others.
     """
     chosen: dict[str, Target] = {}
-    for name in (part.strip() for text in names for part in text.split(",")):
+    for name in split_names(names):
         if name == "all":
             chosen |= targets
         else:
             chosen[name] = get_target(name, targets)
     return list(chosen.values())
+
+
+def split_names(texts: Iterable[str]) -> tuple[str, ...]:
+    """Return the names in texts, each of which may be a list with commas."""
+    parts = (part.strip() for text in texts for part in text.split(","))
+    return tuple(part for part in parts if part)
 
 
 def get_target(name: str, targets: Mapping[str, Target]) -> Target:

@@ -26,7 +26,7 @@ from edgeopt.pipeline.ranking import Bound
 from edgeopt.pipeline.workspace import RUN, Workspace
 from edgeopt.source.project import read_project
 from edgeopt.source.reference import DEMO, resolve_source
-from edgeopt.targets import choose, find_targets
+from edgeopt.targets import choose, find_targets, split_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -152,8 +152,7 @@ def _completed(settings: ExportSettings) -> ExportSettings:
         UsageError: Nobody names a target.
     """
     project = read_project(Path.cwd())
-    parts = (part.strip() for text in settings.targets or project.targets for part in text.split(","))
-    names = tuple(part for part in parts if part)
+    names = split_names(settings.targets or project.targets)
     if not names:
         raise UsageError("no target was named", hint="for instance --target tflite-int8; edgeopt targets lists all")
     data = settings.data

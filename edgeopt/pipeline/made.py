@@ -14,7 +14,7 @@ from edgeopt.pipeline.plan import Plan, Refusal
 from edgeopt.pipeline.workspace import RUN
 from edgeopt.registry import find_backends
 from edgeopt.report.schema import Run
-from edgeopt.targets import Target, find_targets
+from edgeopt.targets import Target, find_targets, split_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -56,8 +56,7 @@ def read_made(path: Path, targets: Iterable[str]) -> Made:
     found = [path.name] if folder != path else [file.parent.name for file in sorted(path.glob(f"*/{MANIFEST}"))]
     if not found:
         raise BadInputError(f"there is no artifact in {path}", hint=AGAIN)
-    wanted = [name.strip() for text in targets for name in text.split(",")]
-    wanted = [name for name in wanted if name and name != "all"]
+    wanted = [name for name in split_names(targets) if name != "all"]
     for name in wanted:
         if name not in found:
             raise UsageError(f"there is no artifact {name!r} in {path}", hint=did_you_mean(name, found, listed=True))

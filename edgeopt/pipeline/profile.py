@@ -22,6 +22,7 @@ from edgeopt.pipeline.plan import Plan, refuse_unfit
 from edgeopt.pipeline.ranking import Bound
 from edgeopt.pipeline.reference import load_reference
 from edgeopt.pipeline.workspace import Workspace, slug
+from edgeopt.targets import split_names
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -207,8 +208,7 @@ def run_profile(path: Path, devices: tuple[str, ...], settings: ExportSettings, 
 def _code(run: Run, settings: ExportSettings) -> ExitCode:
     """Return the exit code of one run; a ranking without a best counts only where the user stated a bound."""
     is_stated = settings.min_agreement is not None or settings.min_sqnr_db is not None
-    named = {name.strip() for text in settings.targets for name in text.split(",")}
-    return exit_code(run if is_stated else replace(run, ranking=None), named)
+    return exit_code(run if is_stated else replace(run, ranking=None), split_names(settings.targets))
 
 
 def _make(name: str, made: Made, workspace: Workspace, settings: ExportSettings, progress: Progress) -> _OneDevice:
