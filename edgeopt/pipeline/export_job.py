@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from edgeopt import artifact
-from edgeopt.errors import EdgeoptError, PluginError, in_words
+from edgeopt.errors import EdgeoptError, in_words
 from edgeopt.measure import fidelity, size
 from edgeopt.pipeline.job import ANSWERING, Job
 from edgeopt.pipeline.plan import Plan
@@ -88,30 +88,20 @@ class ExportJob(Job):
     def _check(self, exported: Exported) -> None:
         """Let one artifact answer, compare it with the source, and move it into place if it is sound."""
         entry = self.found.entries[exported.plan.target.name]
-        try:
+        with self._failing_alone(entry):
             entry.exported, entry.folder = exported, exported.folder
             entry.gzip_bytes = size.gzip_bytes(exported.folder)
             if self.native is None:
                 self._compare(entry, exported, self._source.result().outputs, self.feeds.read_labels())
                 self._publish(entry, exported)
-        except OSError as error:
-            entry.error = cannot_write(self.workspace.folder, error)
-        except EdgeoptError as error:
-            entry.error = error
-        except Exception as error:  # noqa: BLE001 - whatever a stranger's runner answered, it is one row
-            entry.error = PluginError(f"its answer cannot be used: {in_words(error)}")
         if not self._stopping.is_set():
             what = "verified" if self.native is None else "exported"
             self.progress.done(entry.name, f"failed: {entry.error.message}" if entry.error else what)
 
     def _settle(self, entry: Entry, exported: Exported) -> None:
         """Move an artifact into place that a benchmark program could run."""
-        try:
+        with self._failing_alone(entry):
             self._publish(entry, exported)
-        except OSError as error:
-            entry.error = cannot_write(self.workspace.folder, error)
-        except EdgeoptError as error:
-            entry.error = error
 
     def _publish(self, entry: Entry, exported: Exported) -> None:
         """Write the manifest and move the artifact into place."""

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import threading
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgeopt.errors import DegenerateError, DeviceError, EdgeoptError, LinkLostError, StoppedError
+from edgeopt.errors import (
+    DegenerateError,
+    DeviceError,
+    EdgeoptError,
+    LinkLostError,
+    PluginError,
+    StoppedError,
+    in_words,
+)
 from edgeopt.measure import fidelity
 from edgeopt.measure.facts import summarise_health
 from edgeopt.measure.journal import Journal
@@ -15,11 +24,12 @@ from edgeopt.measure.session import MAX_LAUNCHES, MIN_LAUNCHES
 from edgeopt.pipeline.evaluating import Evaluation, evaluate
 from edgeopt.pipeline.operators import measure_operators
 from edgeopt.pipeline.timing import make_session, spreads
+from edgeopt.pipeline.workspace import cannot_write
 from edgeopt.report.schema import SOURCE_TARGET
 from edgeopt.requirements import names, unmet
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from edgeopt.contract import Array
     from edgeopt.devices.base import Device
@@ -184,6 +194,18 @@ class Job:
             return self.device.health()
         except DeviceError:
             return before
+
+    @contextmanager
+    def _failing_alone(self, entry: Entry) -> Iterator[None]:
+        """Let whatever goes wrong with one artifact be that artifact's error; the others go on."""
+        try:
+            yield
+        except OSError as error:
+            entry.error = cannot_write(self.workspace.folder, error)
+        except EdgeoptError as error:
+            entry.error = error
+        except Exception as error:  # noqa: BLE001 - whatever a stranger's runner answered, it is one row
+            entry.error = PluginError(f"its answer cannot be used: {in_words(error)}")
 
     def _compare(self, entry: Entry, exported: Exported, reference: Mapping[str, Array], labels: Array | None) -> None:
         """Let an artifact answer the evaluation feeds, and compare what it says with what the source model said.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from edgeopt.data import noise_feeds
 from edgeopt.devices import open_device
 from edgeopt.devices.book import LOCAL
-from edgeopt.errors import EdgeoptError, ExitCode, PluginError, UsageError, in_words
+from edgeopt.errors import EdgeoptError, ExitCode, UsageError, in_words
 from edgeopt.measure.facts import Facts
 from edgeopt.pipeline.findings import Findings, exit_code, make_run
 from edgeopt.pipeline.job import Job
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edgeopt.devices.base import Device
-    from edgeopt.pipeline.entries import Entry
-    from edgeopt.pipeline.exporting import Exported
     from edgeopt.pipeline.made import Made
     from edgeopt.pipeline.reference import Reference
     from edgeopt.pipeline.request import ExportSettings, Progress
@@ -66,19 +64,12 @@ class ProfileJob(Job):
         for entry in self.found.entries.values():
             if entry.error is not None or entry.exported is None or self._stopping.is_set():
                 continue
-            try:
-                self._judge(entry, entry.exported)
-            except EdgeoptError as error:
-                entry.error = error
-            except Exception as error:  # noqa: BLE001 - whatever a stranger's runner answered, it is one row
-                entry.error = PluginError(f"its answer cannot be used: {in_words(error)}")
+            with self._failing_alone(entry):
+                if self.reference is None:
+                    self._answer(entry, entry.exported)
+                else:
+                    self._compare(entry, entry.exported, self.reference.outputs, self.reference.labels)
             self.progress.done(entry.name, f"failed: {entry.error.message}" if entry.error else "verified")
-
-    def _judge(self, entry: Entry, exported: Exported) -> None:
-        if self.reference is None:
-            self._answer(entry, exported)
-        else:
-            self._compare(entry, exported, self.reference.outputs, self.reference.labels)
 
 
 @dataclass(slots=True, kw_only=True)
