@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -19,7 +18,7 @@ from edgeopt.npz import NpzFile
 from edgeopt.pipeline.entries import Entry
 from edgeopt.pipeline.export_job import ExportJob
 from edgeopt.pipeline.exporting import Workers
-from edgeopt.pipeline.findings import Findings, ShippedModel, data_record, exit_code, make_run, model_record
+from edgeopt.pipeline.findings import Findings, ShippedModel, data_record, exit_code, make_run, model_record, now
 from edgeopt.pipeline.native import choose_native
 from edgeopt.pipeline.plan import checked, make_plan, refuse_unfit
 from edgeopt.pipeline.ranking import Bound
@@ -64,7 +63,7 @@ def run_export(settings: ExportSettings, progress: Progress) -> Outcome:
         UsageError: A name or an option is wrong.
         BadInputError: The model, the data or a target file cannot be used, or the output folder not be written to.
     """
-    started = datetime.now(timezone.utc).astimezone().isoformat(timespec="seconds")
+    started = now()
     settings = _completed(settings)
     if settings.data is not None:
         with NpzFile.open(settings.data):  # before the model is opened, which takes its time

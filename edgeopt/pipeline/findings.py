@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from edgeopt.artifact import edgeopt_version
@@ -75,6 +76,11 @@ class Findings:
     """Why the answers of the source prove nothing."""
     bound: Bound | None = None
     """How true the artifact to ship must be, where the user wants to know which it is."""
+
+
+def now() -> str:
+    """Return this moment as a run tells when it began."""
+    return datetime.now(timezone.utc).astimezone().isoformat(timespec="seconds")
 
 
 def make_run(found: Findings) -> schema.Run:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 from edgeopt.data import noise_feeds
@@ -14,7 +12,7 @@ from edgeopt.devices import open_device
 from edgeopt.devices.book import LOCAL
 from edgeopt.errors import EdgeoptError, ExitCode, UsageError, in_words
 from edgeopt.measure.facts import Facts
-from edgeopt.pipeline.findings import Findings, exit_code, make_run
+from edgeopt.pipeline.findings import Findings, exit_code, make_run, now
 from edgeopt.pipeline.job import Job
 from edgeopt.pipeline.made import make_entries, read_made
 from edgeopt.pipeline.native import choose_native
@@ -22,12 +20,15 @@ from edgeopt.pipeline.plan import Plan, refuse_unfit
 from edgeopt.pipeline.ranking import Bound
 from edgeopt.pipeline.reference import load_reference
 from edgeopt.pipeline.workspace import Workspace, slug
+from edgeopt.report.document import to_json
 from edgeopt.targets import split_names
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from edgeopt.devices.base import Device
+    from edgeopt.pipeline.entries import Entry
     from edgeopt.pipeline.made import Made
     from edgeopt.pipeline.reference import Reference
     from edgeopt.pipeline.request import ExportSettings, Progress
@@ -49,7 +50,7 @@ class Profiles:
 
     def to_json(self) -> str:
         """Return all runs as one document."""
-        return json.dumps({"schema": 1, "runs": [json.loads(run.to_json()) for run in self.runs]}, indent=1)
+        return to_json({"schema": 1, "runs": [run.to_dict() for run in self.runs]})
 
 
 @dataclass(slots=True, kw_only=True)
@@ -70,6 +71,39 @@ class ProfileJob(Job):
                 else:
                     self._compare(entry, entry.exported, self.reference.outputs, self.reference.labels)
             self.progress.done(entry.name, f"failed: {entry.error.message}" if entry.error else "verified")
+
+
+@dataclass(frozen=True, slots=True)
+class _Basis:
+    """What is the same for all devices, and takes its time to read: it is read once."""
+
+    made: Made
+    kept: Reference | None
+    evaluation: Path
+    entries: Mapping[str, Entry]
+
+    @classmethod
+    def read(cls, made: Made, scratch: Path, seed: int) -> _Basis:
+        """Read the artifacts, and the feeds with the source's answers; noise where no answers are kept."""
+        kept = load_reference(made.folder, made.run.model.sha256)
+        return cls(made, kept, kept.feeds if kept else _noise(made, scratch, seed), make_entries(made))
+
+    def findings(self, device: str, settings: ExportSettings) -> Findings:
+        """Return what is known before the profile on one device begins."""
+        run = self.made.run
+        return Findings(
+            started=now(),
+            command=settings.command,
+            folder=self.made.folder,
+            model=run.model,
+            data=_data(self.made, self.kept),
+            source=run.source.artifact,
+            evaluation=self.evaluation,
+            facts=Facts(uri=device),
+            entries={name: replace(entry) for name, entry in self.entries.items()},
+            source_untimed=SOURCE_UNTIMED,
+            bound=Bound(settings.min_agreement, settings.min_sqnr_db) if settings.rank and self.kept else None,
+        )
 
 
 @dataclass(slots=True, kw_only=True)
@@ -180,7 +214,18 @@ def run_profile(path: Path, devices: tuple[str, ...], settings: ExportSettings, 
     with ExitStack() as stack:
         workspace = stack.enter_context(Workspace.create(made.folder.parent, made.folder.name))
         stack.enter_context(workspace.claim())
-        runs = [_make(name, made, workspace, settings, _Prefixed.of(progress, name, names)) for name in names]
+        basis = _Basis.read(made, workspace.scratch, settings.seed)
+        runs = [
+            _OneDevice(
+                name=name,
+                settings=settings,
+                progress=_Prefixed.of(progress, name, names),
+                workspace=workspace.for_device(name),
+                found=basis.findings(name, settings),
+                reference=basis.kept,
+            )
+            for name in names
+        ]
         with ThreadPoolExecutor(len(runs)) as pool:
             futures = [pool.submit(run.carry_out) for run in runs]
             try:
@@ -200,27 +245,6 @@ def _code(run: Run, settings: ExportSettings) -> ExitCode:
     """Return the exit code of one run; a ranking without a best counts only where the user stated a bound."""
     is_stated = settings.min_agreement is not None or settings.min_sqnr_db is not None
     return exit_code(run if is_stated else replace(run, ranking=None), split_names(settings.targets))
-
-
-def _make(name: str, made: Made, workspace: Workspace, settings: ExportSettings, progress: Progress) -> _OneDevice:
-    """Return the profile on one device, with what is known before it begins."""
-    part = workspace.for_device(name)
-    reference = load_reference(made.folder, made.run.model.sha256)
-    feeds = reference.feeds if reference else _noise(made, part.scratch, settings.seed)
-    found = Findings(
-        started=datetime.now(timezone.utc).astimezone().isoformat(timespec="seconds"),
-        command=settings.command,
-        folder=made.folder,
-        model=made.run.model,
-        data=_data(made, reference),
-        source=made.run.source.artifact,
-        evaluation=feeds,
-        facts=Facts(uri=name),
-        entries=make_entries(made),
-        source_untimed=SOURCE_UNTIMED,
-        bound=Bound(settings.min_agreement, settings.min_sqnr_db) if settings.rank and reference else None,
-    )
-    return _OneDevice(name=name, settings=settings, progress=progress, workspace=part, found=found, reference=reference)
 
 
 def _noise(made: Made, scratch: Path, seed: int) -> Path:

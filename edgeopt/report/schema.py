@@ -303,8 +303,11 @@ class Run:
 
     def to_json(self, *, indent: int | None = 1) -> str:
         """Return the document as strict JSON: no NaN, no Infinity."""
-        document = {"schema": self.schema, **{k: v for k, v in asdict(self).items() if k != "schema"}}
-        return to_json(document, indent=indent)
+        return to_json(self.to_dict(), indent=indent)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the document."""
+        return {"schema": self.schema, **{k: v for k, v in asdict(self).items() if k != "schema"}}
 
     @classmethod
     def from_json(cls, text: str) -> Run:
