@@ -53,6 +53,7 @@ class Preflight:
         self._device = device
         self._prepare = f"edgeopt devices prepare {name}"
         self._checked: dict[str, dict[str, Any]] = {}
+        self._found: dict[tuple[tuple[str, ...], OwnEnvironment | None], Misfit | None] = {}
 
     def misfit(self, requires: Sequence[str], environment: OwnEnvironment | None = None) -> Misfit | None:
         """Return why a runner cannot work there, None where nothing speaks against it.
@@ -64,6 +65,13 @@ class Preflight:
         Raises:
             DeviceError: The device does not answer.
         """
+        asked = (tuple(requires), environment)  # several targets have one backend
+        if asked not in self._found:
+            self._found[asked] = self._look(requires, environment)
+        return self._found[asked]
+
+    def _look(self, requires: Sequence[str], environment: OwnEnvironment | None) -> Misfit | None:
+        """Return why a runner cannot work there, None where nothing speaks against it."""
         if isinstance(self._device, RemoteDevice):
             requires = complete(requires)
         wanted = names(requires)

@@ -42,9 +42,8 @@ class Preparation:
     """What is going to be done to one device."""
 
     entry: Entry
-    python: str
-    """The Python there that the environment is made of, with its version."""
-    machine: str
+    provided: Mapping[str, Any]
+    """What the device gives to packages; see `libraries.provided_here`."""
     folder: str
     """Where the environment will lie."""
     wanted: Mapping[str, tuple[str, ...]]
@@ -53,6 +52,16 @@ class Preparation:
     """What the book named as its Python before there was an environment."""
     left_out: tuple[str, ...] = ()
     """Backends that were not asked for, since they are large or do not work on this machine."""
+
+    @property
+    def python(self) -> str:
+        """The Python there that the environment is made of, with its version."""
+        return f"{one_line(self.provided['python'])} ({one_line(self.provided['executable'])})"
+
+    @property
+    def machine(self) -> str:
+        """For which programs the device is, as `uname -m` has it."""
+        return one_line(self.provided["machine"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,13 +111,12 @@ def plan(entry: Entry, device: RemoteDevice, backends: Iterable[str]) -> Prepara
     """
     wanted, left_out = choose(backends)
     given, folder = device.provided(), posixpath.join(device.folder, FOLDER)
-    python = f"{one_line(given['python'])} ({one_line(given['executable'])})"
     with closing(device.open(INSTALLER, log=Path(os.devnull))) as channel:
         about = _About.read(_ask(channel, {"op": "about", "final": folder})["about"])
     base = about.base if PurePosixPath(entry.python).is_relative_to(folder) else entry.python
     wanted = {**about.requirements, **wanted}
     left_out = tuple(name for name in left_out if name not in wanted)
-    return Preparation(entry, python, one_line(given["machine"]), folder, dict(sorted(wanted.items())), base, left_out)
+    return Preparation(entry, given, folder, dict(sorted(wanted.items())), base, left_out)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +163,7 @@ class _Work:
     def __init__(self, planned: Preparation, device: RemoteDevice, scratch: Path, say: Callable[[str], None]) -> None:
         self._planned, self._device, self._scratch, self._say = planned, device, scratch, say
         self._partial = f"{planned.folder}.partial"
-        self._provided = device.provided()
+        self._provided = planned.provided
         self._pip: str | None = None
         self._python = ""
         self._unneeded = [self._partial]
@@ -204,7 +212,7 @@ class _Work:
     def _install_online(self, channel: Channel) -> bool:
         """Return whether the device could install everything by itself, and all of it can be loaded."""
         self._make(channel)
-        wanted = list(dict.fromkeys(text for texts in self._planned.wanted.values() for text in texts))
+        wanted = _texts(self._planned.wanted)
         self._say(f"installing {', '.join(wanted)}")
         answer = _ask(channel, {"op": "install", "arguments": [*ONLINE, *wanted]})
         if not answer["ok"]:
