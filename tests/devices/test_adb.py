@@ -15,11 +15,10 @@ from edgeopt.devices import open_device
 from edgeopt.devices import remote as remote_module
 from edgeopt.devices.adb import COMMAND_VARIABLE, AdbTransport
 from edgeopt.devices.bare import TOO_LONG
-from edgeopt.devices.channel import ChannelClosed
 from edgeopt.devices.link import Link
 from edgeopt.devices.remote import RemoteDevice
 from edgeopt.errors import DeviceError, LinkLostError
-from tests.devices.test_remote import ECHO
+from tests.devices.any_link import AnyLink
 from tests.standins import needs, rootfs
 from tests.standins.adbd import Phone
 from tests.standins.limits import Limits
@@ -70,55 +69,12 @@ def connected(quick, python_phone):
 
 
 @pytest.fixture
-def script(tmp_path):
-    path = tmp_path / "a script's $(name).py"
-    path.write_text(ECHO)
-    return path
+def standin(python_phone):
+    return python_phone
 
 
-def test_a_script_answers_and_nothing_is_left_of_it(connected, script, tmp_path, python_phone):
-    with connected.open(script, log=tmp_path / "log") as channel:
-        assert channel.ask({"spawn": True}, 30)["said"] == {"spawn": True}
-    connected.close()
-    until(lambda: python_phone.processes() == {})
-
-
-def test_a_file_with_any_name_arrives_as_it_is_and_once(connected, tmp_path, monkeypatch):
-    folder = tmp_path / "a 'b' \"c\" $(touch x)\nd \x1b[31m"
-    folder.mkdir()
-    (folder / "data").write_bytes(bytes(range(256)) * 10_000)
-    there = connected.push(folder)
-    with monkeypatch.context() as offline:
-        offline.setattr(Link, "run", None)
-        assert connected.push(folder) == there
-    connected.pull(there, tmp_path / "back")
-    assert (tmp_path / "back" / "data").read_bytes() == (folder / "data").read_bytes()
-
-
-def test_what_a_script_wrote_comes_back(connected, script, tmp_path):
-    place = connected.place(tmp_path / "back")
-    with connected.open(script, log=tmp_path / "log") as channel:
-        channel.ask({"write": place}, 30)
-    connected.pull(place, tmp_path / "back")
-    assert (tmp_path / "back" / "answer").read_text() == "42"
-
-
-def test_a_crash_says_its_signal(connected, script, tmp_path):
-    with connected.open(script, log=tmp_path / "log") as channel, pytest.raises(ChannelClosed, match="SIGSEGV"):
-        channel.ask({"die": int(signal.SIGSEGV)}, 30)
-
-
-def test_too_much_memory_and_too_much_time_are_ended_there(connected, script, tmp_path):
-    with (
-        connected.open(script, log=tmp_path / "log", memory_limit_bytes=1 << 20) as channel,
-        pytest.raises(ChannelClosed, match="used more memory than the limit of 1 MB"),
-    ):
-        channel.ask({"hang": True}, 30)
-    with (
-        connected.open(script, log=tmp_path / "log", limit_s=0.5) as channel,
-        pytest.raises(ChannelClosed, match=r"took longer than 0\.5 s"),
-    ):
-        channel.ask({"hang": True}, 30)
+class TestAdb(AnyLink):
+    """Over adb, with Python on the phone."""
 
 
 def test_facts_and_health_of_a_phone_with_python(connected):
@@ -400,8 +356,3 @@ def test_no_adb(monkeypatch):
 def test_what_is_no_serial_is_never_given_to_adb(serial):
     with pytest.raises(DeviceError, match="is no serial"):
         AdbTransport(serial)
-
-
-def test_any_text_gets_through(connected, script, tmp_path):
-    with connected.open(script, log=tmp_path / "log") as channel:
-        assert channel.ask({"é": "ü\n"}, 30)["said"] == {"é": "ü\n"}

@@ -1,7 +1,6 @@
 """A device behind a real ssh server: files, processes, and what goes wrong on the way."""
 
 import shlex
-import signal
 import time
 from contextlib import closing
 
@@ -11,27 +10,10 @@ from edgeopt.devices import open_device
 from edgeopt.devices import remote as remote_module
 from edgeopt.devices.book import CONFIG_VARIABLE, make_entry, save
 from edgeopt.devices.channel import ChannelClosed
-from edgeopt.devices.link import Link
 from edgeopt.devices.remote import RemoteDevice
 from edgeopt.devices.ssh import COMMAND_VARIABLE, SshTransport
 from edgeopt.errors import DeviceError, LinkLostError
-from tests.standins.waiting import until
-
-ECHO = """
-import json, os, subprocess, sys, time
-for line in sys.stdin:
-    message = json.loads(line)
-    if message.get("spawn"):
-        subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"], start_new_session=True)
-    if message.get("die"):
-        os.kill(os.getpid(), message["die"])
-    if message.get("hang"):
-        time.sleep(300)
-    if message.get("write"):
-        os.makedirs(message["write"])
-        open(message["write"] + "/answer", "w").write("42")
-    print(json.dumps({"said": message, "cores": sorted(os.sched_getaffinity(0))}), flush=True)
-"""
+from tests.devices.any_link import AnyLink
 
 
 @pytest.fixture
@@ -51,55 +33,12 @@ def connected(board):
 
 
 @pytest.fixture
-def script(tmp_path):
-    path = tmp_path / "a script's $(name).py"
-    path.write_text(ECHO)
-    return path
+def standin(sshd):
+    return sshd
 
 
-def test_a_script_answers_and_nothing_is_left_of_it(connected, script, tmp_path, sshd):
-    with connected.open(script, log=tmp_path / "log") as channel:
-        assert channel.ask({"spawn": True}, 30)["said"] == {"spawn": True}
-    connected.close()
-    until(lambda: sshd.processes() == {})
-
-
-def test_a_file_with_any_name_arrives_as_it_is_and_once(connected, tmp_path, monkeypatch):
-    folder = tmp_path / "a 'b' \"c\" $(touch x)\nd \x1b[31m"
-    folder.mkdir()
-    (folder / "data").write_bytes(bytes(range(256)) * 1000)
-    there = connected.push(folder)
-    monkeypatch.setattr(Link, "run", None)
-    assert connected.push(folder) == there
-    monkeypatch.undo()
-    connected.pull(there, tmp_path / "back")
-    assert (tmp_path / "back" / "data").read_bytes() == (folder / "data").read_bytes()
-
-
-def test_what_a_script_wrote_comes_back(connected, script, tmp_path):
-    place = connected.place(tmp_path / "back")
-    with connected.open(script, log=tmp_path / "log") as channel:
-        channel.ask({"write": place}, 30)
-    connected.pull(place, tmp_path / "back")
-    assert (tmp_path / "back" / "answer").read_text() == "42"
-
-
-def test_a_crash_says_its_signal(connected, script, tmp_path):
-    with connected.open(script, log=tmp_path / "log") as channel, pytest.raises(ChannelClosed, match="SIGSEGV"):
-        channel.ask({"die": int(signal.SIGSEGV)}, 30)
-
-
-def test_too_much_memory_and_too_much_time_are_ended_there(connected, script, tmp_path):
-    with (
-        connected.open(script, log=tmp_path / "log", memory_limit_bytes=1 << 20) as channel,
-        pytest.raises(ChannelClosed, match="used more memory than the limit of 1 MB"),
-    ):
-        channel.ask({"hang": True}, 30)
-    with (
-        connected.open(script, log=tmp_path / "log", limit_s=0.5) as channel,
-        pytest.raises(ChannelClosed, match=r"took longer than 0\.5 s"),
-    ):
-        channel.ask({"hang": True}, 30)
+class TestSsh(AnyLink):
+    """Over ssh."""
 
 
 def test_a_cut_link_is_said_to_be_one_and_the_device_comes_back(connected, script, tmp_path, sshd):
@@ -159,11 +98,6 @@ def test_no_server_and_no_such_host(board):
 def test_what_is_no_host_is_never_given_to_ssh(host):
     with pytest.raises(DeviceError, match="is no address for ssh"):
         SshTransport(host)
-
-
-def test_any_text_gets_through(connected, script, tmp_path):
-    with connected.open(script, log=tmp_path / "log") as channel:
-        assert channel.ask({"é": "ü\n"}, 30)["said"] == {"é": "ü\n"}
 
 
 def test_a_name_of_the_book_brings_its_settings(board, script, tmp_path, monkeypatch):

@@ -107,3 +107,15 @@ STEPPING: tuple[tuple[Callable[[Any, Any], Any], bool], ...] = (
 def stepping_feeds() -> list[dict[str, Any]]:
     rng = np.random.default_rng(3)
     return [{"sequence": rng.normal(size=(6, 1, 4)).astype("float32")} for _ in range(8)]
+
+
+def mistaken(_: Any) -> int:
+    """In the place of `fuse_loops`: a mistake in working out a loop."""
+    raise IndexError("no such output")
+
+
+def converted(conversion: Any, fuse_loops: Any, model: Any, monkeypatch: Any) -> tuple[Any, list[str]]:
+    """Return the float file that a backend makes with another `fuse_loops`, and what it says."""
+    said: list[str] = []
+    monkeypatch.setattr(conversion, "fuse_loops", fuse_loops)
+    return conversion.make_float_file(model.source, model.calibration, said.append), said

@@ -17,6 +17,8 @@ from tests.plugins.recurrent import (  # noqa: E402
     STEPPING,
     UNFUSED,
     Make,
+    converted,
+    mistaken,
     over,
     randomised,
     sequences,
@@ -72,22 +74,13 @@ def test_an_operator_that_answers_otherwise_is_not_kept(tmp_path, monkeypatch):
         return fused
 
     fuse = conversion.fuse_loops
-    monkeypatch.setattr(conversion, "fuse_loops", wrong)
-    model = bench_of(FUSED["lstm"][0], tmp_path)
-    said: list[str] = []
-    file = conversion.make_float_file(model.source, model.calibration, said.append)
+    file, said = converted(conversion, wrong, bench_of(FUSED["lstm"][0], tmp_path), monkeypatch)
     assert recurrent_operators(file) == ["Loop"]
     assert any(each.startswith("the loops stay loops: the float32 file differs from the source") for each in said)
 
 
 def test_a_mistake_in_working_out_a_loop_costs_no_export(tmp_path, monkeypatch):
-    def broken(_: Any) -> int:
-        raise IndexError("no such output")
-
-    monkeypatch.setattr(conversion, "fuse_loops", broken)
-    model = bench_of(FUSED["lstm"][0], tmp_path)
-    said: list[str] = []
-    file = conversion.make_float_file(model.source, model.calibration, said.append)
+    file, said = converted(conversion, mistaken, bench_of(FUSED["lstm"][0], tmp_path), monkeypatch)
     assert recurrent_operators(file) == ["Loop"]
     assert said[-1] == "the loops stay loops: no such output"
 
