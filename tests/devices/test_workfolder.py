@@ -86,6 +86,7 @@ class Shell:
     """A small system's shell and programs, on this machine."""
 
     uri = "shell"
+    lost = False
 
     def __init__(self, folder, shell, programs):
         self.workdir = shlex.quote(str(folder / "work"))

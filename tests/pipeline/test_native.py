@@ -177,7 +177,14 @@ def test_a_phone_that_is_gone_for_good_is_waited_for_once(phone, program, entry,
     device = open_device(f"adb://{phone.serial}")
     other = replace(entry)
     found = SimpleNamespace(entries={"int8": entry, "other": other}, source_untimed="")
-    job = Job(ExportSettings(), Silence(), None, device, None, found, NativeProgram(device, program))
+    job = Job(
+        settings=ExportSettings(),
+        progress=Silence(),
+        workspace=None,
+        device=device,
+        found=found,
+        native=NativeProgram(device, program),
+    )
     health = device.health()
     monkeypatch.setattr(device, "health", lambda: health)  # so that the cut comes when the first one is timed
     phone.link.refusing = True
