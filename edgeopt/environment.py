@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from packaging.requirements import Requirement
 
 from edgeopt.errors import ExitCode
-from edgeopt.measure.facts import GOVERNOR_COMMAND, QUIET_GOVERNORS, find_facts, find_health, find_runtimes
+from edgeopt.measure.facts import GOVERNOR_COMMAND, about_governor, find_facts, find_health, find_runtimes
 from edgeopt.registry import find_backends
 from edgeopt.requirements import unmet
 
@@ -184,8 +184,7 @@ def _about_gpus(gpus: Gpus) -> Iterator[Finding]:
 
 def _about_machine(health: Health, folders: Sequence[Folder]) -> Iterator[Finding]:
     """Yield what makes measuring noisy or exporting fail."""
-    if health.governor and health.governor not in QUIET_GOVERNORS:
-        text = f"the CPU governor is {health.governor}, so clocks change while measuring"
+    if text := about_governor(health.governor):
         yield Finding(text, GOVERNOR_COMMAND)
     for folder in folders:
         if folder.free_bytes < LITTLE_BYTES:

@@ -20,6 +20,8 @@ Examples:
 """
 DEFAULTS = ExportSettings()
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:([kmgt])(i?))?b?", re.IGNORECASE)
+_DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)\s*([smh])", re.IGNORECASE)
+_SECONDS = {"s": 1, "m": 60, "h": 3600}
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 
 
@@ -44,6 +46,7 @@ def export(  # noqa: PLR0913 - one parameter for each option
     threads: options.Threads = DEFAULTS.threads,
     native_program: options.NativeProgram = DEFAULTS.native_program,
     ops: options.Ops = DEFAULTS.ops,
+    sustained: options.Sustained = None,
     allow_degenerate: options.AllowDegenerate = DEFAULTS.allow_degenerate,
     rank: options.Rank = DEFAULTS.rank,
     min_agreement: options.MinAgreement = DEFAULTS.min_agreement,
@@ -72,6 +75,7 @@ def export(  # noqa: PLR0913 - one parameter for each option
             threads=threads,
             native_program=native_program,
             ops=ops,
+            sustained_s=None if sustained is None else read_duration(sustained),
             rank=rank or min_agreement is not None or min_sqnr is not None,
             min_agreement=min_agreement,
             min_sqnr_db=min_sqnr,
@@ -100,6 +104,18 @@ def read_size(text: str) -> int:
     if not match or not float(match[1]):
         raise UsageError(f"--memory-limit {text!r} is no size", hint="write it as 4GB or 512MiB")
     return int(float(match[1]) * (1024 if match[3] else 1000) ** _POWERS[(match[2] or "").lower()])
+
+
+def read_duration(text: str) -> float:
+    """Return the seconds that a text such as `30s`, `5m` or `1h` stands for.
+
+    Raises:
+        UsageError: It is no duration.
+    """
+    match = _DURATION.fullmatch(text.strip())
+    if not match:
+        raise UsageError(f"--sustained {text!r} is no duration", hint="write it as 30s, 5m or 1h")
+    return float(match[1]) * _SECONDS[match[2].lower()]
 
 
 def _run(settings: ExportSettings, json: str | None) -> None:

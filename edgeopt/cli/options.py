@@ -230,6 +230,16 @@ Ops: TypeAlias = Annotated[
         help="Say where the time goes: the slowest operators of each artifact, and which kernels ran them.",
     ),
 ]
+Sustained: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--sustained",
+        metavar="TIME",
+        rich_help_panel=MEASURING,
+        help="Let each artifact run on for so long (30s, 5m, 1h), one after another, and say which is the fastest"
+        " when the device is cold, and which when it is hot.",
+    ),
+]
 AllowDegenerate: TypeAlias = Annotated[
     bool,
     typer.Option(

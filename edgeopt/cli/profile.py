@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from edgeopt.cli import options
-from edgeopt.cli.export import read_size
+from edgeopt.cli.export import read_duration, read_size
 from edgeopt.pipeline.request import ExportSettings
 
 EXAMPLES = """\b
@@ -56,6 +56,7 @@ def profile(  # noqa: PLR0913 - one parameter for each option
     threads: options.Threads = DEFAULTS.threads,
     native_program: options.NativeProgram = DEFAULTS.native_program,
     ops: options.Ops = DEFAULTS.ops,
+    sustained: options.Sustained = None,
     allow_degenerate: options.AllowDegenerate = DEFAULTS.allow_degenerate,
     min_agreement: options.MinAgreement = DEFAULTS.min_agreement,
     min_sqnr: options.MinSqnr = DEFAULTS.min_sqnr_db,
@@ -80,6 +81,7 @@ def profile(  # noqa: PLR0913 - one parameter for each option
         threads=threads,
         native_program=native_program,
         ops=ops,
+        sustained_s=None if sustained is None else read_duration(sustained),
         rank=True,
         min_agreement=min_agreement,
         min_sqnr_db=min_sqnr,

@@ -1,8 +1,8 @@
 """What a device's system gives to the libraries of Python packages, and what those that are installed there lack.
 
-It needs Python 3.9 and its standard library, and knows nothing of edgeopt: it is pushed to a device together with
-`elf.py` and started there. As a program it takes names of distributions and prints one line of JSON: `provided`, what
-`provided_here` returns, and `distributions`, what `check` returns.
+It needs Python 3.9, its standard library and, side by side with it, `elf.py` and `system.py`, and knows nothing of
+edgeopt: it is pushed to a device together with these and started there. As a program it takes names of distributions
+and prints one line of JSON: `provided`, what `provided_here` returns, and `distributions`, what `check` returns.
 
 A wheel's tag is what its builder promised; the versions that its libraries name are what the loader will ask for. The
 two differ: the wheel of `ai-edge-litert` 2.3 for aarch64 says glibc 2.27 and needs 2.34.
@@ -10,21 +10,23 @@ two differ: the wheel of `ai-edge-litert` 2.3 for aarch64 says glibc 2.27 and ne
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import importlib.util
 import json
 import os
 import platform
 import re
-import shlex
 import subprocess
 import sys
 import sysconfig
 
 if __package__:
     from edgeopt.devices import elf
-else:
-    import elf  # type: ignore[import-not-found, no-redef]  # on a device the two files lie side by side
+    from edgeopt.measure import system
+else:  # on a device the files lie side by side
+    import elf  # type: ignore[import-not-found, no-redef]
+    import system  # type: ignore[import-not-found, no-redef]
 
 TYPE_CHECKING = False  # typing itself is not needed on the device
 if TYPE_CHECKING:
@@ -177,27 +179,28 @@ def _header(executable: str) -> dict[str, Any]:
 
 def _libc(interpreter: str) -> tuple[str, str]:
     """Return name and version of the C library of this process; both may be nothing."""
-    try:
-        name, _, version = (os.confstr("CS_GNU_LIBC_VERSION") or "").partition(" ")
-    except (AttributeError, OSError, ValueError):  # other C libraries do not know the name
-        name, version = "", ""
-    if name == "glibc":
+    name, version = system.libc(_say_libc(interpreter))
+    if name:
         return name, ".".join(re.findall(r"\d+", version)[:2])
     if "/ld-musl-" in interpreter:
-        return "musl", _musl_version(interpreter)
+        return "musl", ""
     if hasattr(sys, "getandroidapilevel"):
         return "bionic", str(sys.getandroidapilevel())
     return ("bionic", "") if interpreter.startswith("/system/") else ("", "")
 
 
-def _musl_version(loader: str) -> str:
-    """Return the version that musl's loader tells when it is started without a program."""
+def _say_libc(interpreter: str) -> str:
+    """Return what the C library of this process says of itself; musl's does so by its loader, without a program."""
+    with contextlib.suppress(AttributeError, OSError, ValueError):  # other C libraries do not know the name
+        if said := os.confstr("CS_GNU_LIBC_VERSION"):
+            return said
+    if "/ld-musl-" not in interpreter:
+        return ""
     try:
-        done = subprocess.run([loader], capture_output=True, text=True, timeout=LOADER_LIMIT_S, check=False)
+        done = subprocess.run([interpreter], capture_output=True, text=True, timeout=LOADER_LIMIT_S, check=False)
     except (OSError, subprocess.SubprocessError):
         return ""
-    match = re.search(r"^Version (\d+\.\d+)", done.stderr, re.MULTILINE)
-    return match.group(1) if match else ""
+    return done.stderr
 
 
 def _versions(glibc: str) -> dict[str, str]:
@@ -291,13 +294,8 @@ def _is_managed() -> bool:
 def _system() -> dict[str, str]:
     """Return what the system calls itself: `id`, `like` and `name`, each of which may be nothing."""
     told: dict[str, str] = {}
-    try:
-        with open(RELEASE, encoding="utf-8", errors="replace") as file:  # noqa: PTH123
-            for line in file:
-                key, _, value = line.partition("=")
-                told[key] = " ".join(shlex.split(value, comments=True))
-    except (OSError, ValueError):  # a quote without its other half
-        pass
+    with contextlib.suppress(OSError), open(RELEASE, encoding="utf-8", errors="replace") as file:  # noqa: PTH123
+        told = system.release(file.read())
     return {"id": told.get("ID", ""), "like": told.get("ID_LIKE", ""), "name": told.get("PRETTY_NAME", "")}
 
 

@@ -22,7 +22,7 @@ from edgeopt.devices.channel import MARK, Channel, ChannelClosed, describe_exit
 from edgeopt.devices.link import ANSWER_S, CommandError, Link
 from edgeopt.devices.store import Store
 from edgeopt.errors import DeviceError, LinkLostError, one_line
-from edgeopt.measure import observer
+from edgeopt.measure import observer, system
 from edgeopt.measure.facts import OBSERVER_FILES, RUNTIMES, Facts, Health
 
 if TYPE_CHECKING:
@@ -160,7 +160,9 @@ class RemoteDevice:
     def facts(self) -> Facts:
         """Return what the device is, as its own Python finds it, else its shell."""
         if self._lacks_python():
-            return self._read(Facts.from_dict, {**observer.facts_from_texts(bare.look(self._link)), "uri": self.uri})
+            # With Python the agent keeps to the cores itself, and finds so.
+            texts = {**bare.look(self._link), "$cores": system.as_ranges(self._cores)}
+            return self._read(Facts.from_dict, {**observer.facts_from_texts(texts), "uri": self.uri})
         found = self._ask({"op": "facts"})
         return self._read(Facts.from_dict, {**found, "uri": self.uri, "runtimes": self.versions(RUNTIMES)})
 

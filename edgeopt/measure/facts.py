@@ -60,7 +60,8 @@ class Facts:
     python: str = ""
     runtimes: Mapping[str, str] = field(default_factory=dict)
     details: Mapping[str, Any] = field(default_factory=dict)
-    """What else it tells, flat: `soc`, `board`, `core_types`, `kernel`, `libc`, `emulated` and more."""
+    """What else it tells, flat: `soc`, `board`, `core_types`, `kernel`, `libc`, `emulated` and more; `cores_used` where
+    processes may not use all cores, and `core_types_used` where there are several types."""
 
     @classmethod
     def from_dict(cls, found: Any) -> Facts:
@@ -174,6 +175,13 @@ def available_bytes() -> int:
     return observer.available_bytes(observer.limits())
 
 
+def about_governor(governor: str | None) -> str:
+    """Return that a governor changes the clocks, as a sentence without its end; nothing where it does not."""
+    if governor is None or governor in QUIET_GOVERNORS:
+        return ""
+    return f"the CPU governor is {governor}, so clocks change while measuring"
+
+
 def _about_noise(before: Health, after: Health, spreads: Mapping[str, float]) -> Iterator[str]:
     busy = max((share for share in (before.busy_share, after.busy_share) if share is not None), default=0.0)
     if busy > BUSY_SHARE:
@@ -187,9 +195,8 @@ def _about_noise(before: Health, after: Health, spreads: Mapping[str, float]) ->
 
 
 def _about_clocks(before: Health, after: Health) -> Iterator[str]:
-    governors = [governor for governor in (before.governor, after.governor) if governor not in (None, *QUIET_GOVERNORS)]
-    if governors:
-        yield f"the CPU governor is {governors[0]}, so clocks change while measuring; set it with: {GOVERNOR_COMMAND}"
+    if said := about_governor(before.governor) or about_governor(after.governor):
+        yield f"{said}; set it with: {GOVERNOR_COMMAND}"
     if slowed := _slowed_clock(after):
         yield (
             f"the clock of the processor was {slowed[0]} of {slowed[1]} MHz after the run, so something slows it;"

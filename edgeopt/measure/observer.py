@@ -18,7 +18,7 @@ else:
 
 TYPE_CHECKING = False  # typing itself is not needed on the device
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
     from typing import Any
 
     from edgeopt.measure.system import Texts
@@ -93,6 +93,9 @@ def facts_from_texts(texts: Texts) -> dict[str, Any]:
         "soc": _soc(texts, common, properties),
         "board": _board(texts, properties),
         "core_types": cores,
+        "cores_used": (used := texts.get("$cores", "")),
+        # of cores of one kind there is nothing more to say
+        "core_types_used": _core_types(texts, system.in_ranges(used)) if used and " + " in cores else "",
         "kernel": kernel,
         "libc": _libc(texts, properties),
         "userland_bits": {"32": 32, "64": 64}.get(texts.get("$bits", "")),
@@ -136,14 +139,21 @@ def health_from_texts(texts: Texts) -> dict[str, Any]:
     }
 
 
-def _core_types(texts: Texts) -> str:
-    """Return the types of Arm's cores, the fastest first: `4x Cortex-A76 at 2.40 GHz + 4x Cortex-A55 at 1.80 GHz`."""
+def _core_types(texts: Texts, only: Collection[int] = ()) -> str:
+    """Return the types of Arm's cores, the fastest first: `4x Cortex-A76 at 2.40 GHz + 4x Cortex-A55 at 1.80 GHz`.
+
+    Args:
+        texts: What the machine says.
+        only: The cores that count; all when there are none.
+    """
     maxima: dict[str, int] = {}
     for name, policy in system.policies(texts).items():
         cores = policy.get("related_cpus", re.sub("[^0-9]", "", name)).split()
         maxima.update(dict.fromkeys(cores, _clocks(policy).get("max", 0)))
     common, counts = system.common(texts), Counter[tuple[str, int]]()
     for processor in system.processors(texts)[1:]:
+        if only and system.number(processor["processor"]) not in only:
+            continue
         # kernels before 3.8 say it once for all cores
         implementer, part = (processor.get(key) or common.get(key) for key in ("CPU implementer", "CPU part"))
         if not implementer or not part:
@@ -166,8 +176,7 @@ def _os_name(texts: Texts, properties: Mapping[str, str]) -> str:
     if release := properties.get("ro.build.version.release"):
         return f"Android {release}"
     said = texts.get("etc/os-release") or texts.get("usr/lib/os-release", "")
-    name = re.search(r"^PRETTY_NAME=(.*)$", said, re.MULTILINE)
-    return name.group(1).strip("\"'") if name else ""
+    return system.release(said).get("PRETTY_NAME", "")
 
 
 def _soc(texts: Texts, common: Mapping[str, str], properties: Mapping[str, str]) -> str:
@@ -187,12 +196,8 @@ def _board(texts: Texts, properties: Mapping[str, str]) -> str:
 
 def _libc(texts: Texts, properties: Mapping[str, str]) -> str:
     """Return the C library and its version, for instance `glibc 2.36`."""
-    said = texts.get("$libc", "")
-    musl = re.search(r"^musl libc.*?^Version ([0-9.]+)", said, re.MULTILINE | re.DOTALL)
-    glibc = re.match(r"glibc [0-9.]+", said)
-    if glibc or musl:
-        return glibc.group() if glibc else f"musl {musl.group(1)}" if musl else ""
-    return "bionic" if properties else ""
+    name, version = system.libc(texts.get("$libc", ""))
+    return f"{name} {version}" if name else "bionic" if properties else ""
 
 
 def _int8_features(common: Mapping[str, str]) -> str:

@@ -2,7 +2,8 @@
 
 One of two files that also run on a device, side by side and the same bytes everywhere; `observer.py` reads the texts.
 It needs Python 3.9 and its standard library, and knows nothing of edgeopt. All texts are in one mapping: a file's key
-is its path without the leading slash, a program's is `$` and its name in `PROGRAMS`. A phone without Python prints the
+is its path without the leading slash, a program's is `$` and its name in `PROGRAMS`; `$cores` is which cores this
+process may use, where it may not use all. A phone without Python prints the
 same texts by `SHELL_PROBE`, and `texts_from_shell` takes them apart.
 """
 
@@ -152,10 +153,12 @@ def _taken_apart(line: str) -> tuple[str, str]:
 def _own_texts() -> dict[str, str]:
     """Return what this Python can tell without a program, under that program's name."""
     kernel = os.uname()
-    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    there = os.cpu_count() or 1
+    affinity = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(there))
     texts = {
         "$uname": f"{kernel.sysname} {kernel.release} {kernel.machine}",
-        "$nproc": str(affinity),
+        "$nproc": str(len(affinity)),
+        "$cores": as_ranges(affinity) if len(affinity) < there else "",
         "$bits": str(struct.calcsize("P") * 8),
         "$python": platform.python_version(),
     }
@@ -221,6 +224,48 @@ def _say(command: str) -> str:
 def _tidy(text: str) -> str:
     """Return a text without space around it; the NULs of a device tree stand between its words."""
     return text.replace("\0", "\n").strip()
+
+
+def as_ranges(cores: Iterable[int]) -> str:
+    """Return numbers of cores as people write them: `0,4-7`."""
+    ranges: list[list[int]] = []
+    for core in sorted(set(cores)):
+        if ranges and core == ranges[-1][1] + 1:
+            ranges[-1][1] = core
+        else:
+            ranges.append([core, core])
+    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in ranges)
+
+
+def in_ranges(text: str) -> set[int]:
+    """Return the numbers of cores that `as_ranges` has written."""
+    found: set[int] = set()
+    for first, last in re.findall("([0-9]+)(?:-([0-9]+))?", text):
+        found.update(range(int(first), int(last or first) + 1))
+    return found
+
+
+def libc(said: str) -> tuple[str, str]:
+    """Return name and version of a C library by what it says of itself; both are nothing where it is unknown.
+
+    Args:
+        said: What glibc gives as `CS_GNU_LIBC_VERSION`, or what musl's loader prints without a program.
+    """
+    musl = re.search(r"^musl libc.*?^Version ([0-9.]+)", said, re.MULTILINE | re.DOTALL)
+    if musl:
+        return "musl", musl.group(1)
+    glibc = re.match(r"glibc ([0-9.]+)", said)
+    return ("glibc", glibc.group(1)) if glibc else ("", "")
+
+
+def release(text: str) -> dict[str, str]:
+    """Return the variables of an os-release; those are left out whose quotes do not match."""
+    told = {}
+    for line in text.split("\n"):
+        key, _, value = line.partition("=")
+        with contextlib.suppress(ValueError):
+            told[key.strip()] = " ".join(shlex.split(value, comments=True))
+    return told
 
 
 def number(text: str | None) -> int | None:

@@ -40,6 +40,8 @@ class Entry:
     operators: tuple[schema.Operator, ...] = ()
     operators_problem: str = ""
     native: schema.Native | None = None
+    sustained: schema.Sustained | None = None
+    sustained_problem: str = ""
 
     @property
     def name(self) -> str:
@@ -87,6 +89,8 @@ def result_of(entry: Entry, source: schema.Result, source_measurement: Measureme
         operators=entry.operators,
         operators_problem=entry.operators_problem,
         native=entry.native,
+        sustained=entry.sustained,
+        sustained_problem=entry.sustained_problem,
     )
     return _with_budget(result, entry.plan.target.budget)
 

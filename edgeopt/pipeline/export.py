@@ -127,6 +127,8 @@ def _carry_out(job: ExportJob, workers: Workers) -> Outcome:
             job.measure()
             if job.settings.ops:
                 job.measure_operators()
+            if job.settings.sustained_s is not None:
+                job.measure_sustained()
         except Exception as error:  # noqa: BLE001 - a bug must not cost what was found before it
             failure = error
             job.stop(error if isinstance(error, EdgeoptError) else EdgeoptError(f"a bug in edgeopt: {in_words(error)}"))

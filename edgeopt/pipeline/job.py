@@ -23,6 +23,7 @@ from edgeopt.measure.journal import Journal
 from edgeopt.measure.session import MAX_LAUNCHES, MIN_LAUNCHES
 from edgeopt.pipeline.evaluating import Evaluation, evaluate
 from edgeopt.pipeline.operators import measure_operators
+from edgeopt.pipeline.sustained import measure_sustained
 from edgeopt.pipeline.timing import make_session, spreads
 from edgeopt.pipeline.workspace import cannot_write
 from edgeopt.report.schema import SOURCE_TARGET
@@ -126,6 +127,18 @@ class Job:
             workspace=self.workspace,
             settings=self.settings,
             progress=self.progress,
+        )
+
+    def measure_sustained(self) -> None:
+        """Let every artifact that was timed run on, one after another."""
+        measure_sustained(
+            self.found.entries.values(),
+            self.found.evaluation,
+            device=self.device,
+            workspace=self.workspace,
+            settings=self.settings,
+            progress=self.progress,
+            stopping=self._stopping,
         )
 
     def save(self, run: Run) -> None:

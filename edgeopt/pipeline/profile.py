@@ -168,6 +168,8 @@ class _OneDevice:
         job.measure()
         if self.settings.ops:
             job.measure_operators()
+        if self.settings.sustained_s is not None:
+            job.measure_sustained()
 
     def _give_up(self, error: Exception) -> None:
         """Mark what is not done, with what ended the profile."""

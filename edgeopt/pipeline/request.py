@@ -19,6 +19,7 @@ NUMBERS: dict[str, tuple[str, float, float]] = {
     "min_agreement": ("--min-agreement", 0, 1),
     "min_sqnr_db": ("--min-sqnr", -1000, 1000),
     "threads": ("--threads", 1, 1024),
+    "sustained_s": ("--sustained, in seconds,", 3, 86_400),
     "batch": ("--batch", 1, 10**6),
     "seed": ("--seed", 0, (1 << 63) - 1),
 }
@@ -62,6 +63,8 @@ class ExportSettings:
     """For the ranking: the least signal-to-noise ratio."""
     ops: bool = False
     """Whether to ask, after the timing, how long each operator takes; see `Result.operators`."""
+    sustained_s: float | None = None
+    """How long each artifact runs on, alone, after all other timing; see `Result.sustained`. None is not at all."""
     threads: int = 1
     batch: int = 1
     input_shapes: tuple[str, ...] = ()

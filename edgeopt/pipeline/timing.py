@@ -36,6 +36,35 @@ def make_session(  # noqa: PLR0913 - each is a part of its own
     journal: Journal,
 ) -> Session:
     """Return a session that measures every entry, and the source model where it can run on the device."""
+    subjects = make_subjects(saved_model, entries, feeds, device=device, workspace=workspace, settings=settings)
+    wanted = Settings(
+        seconds=settings.seconds,
+        min_iterations=settings.min_iterations,
+        threads=settings.threads,
+        seed=settings.seed,
+        timeout_s=settings.timeout_s,
+        rank=settings.rank,
+    )
+    return Session(
+        subjects,
+        wanted,
+        progress.stage,
+        source=SOURCE_TARGET,
+        reconnect=lambda: reconnect(device, progress.say),
+        journal=journal,
+    )
+
+
+def make_subjects(  # noqa: PLR0913 - each is a part of its own
+    saved_model: Path | None,
+    entries: Iterable[Entry],
+    feeds: Path,
+    *,
+    device: Device,
+    workspace: Workspace,
+    settings: ExportSettings,
+) -> list[Subject]:
+    """Return what a device needs to run every entry that has an artifact, and the source model where it is given."""
 
     def subject(
         name: str, runner: Path, folder: Path, main: Path, environment: OwnEnvironment | None = None
@@ -53,22 +82,7 @@ def make_session(  # noqa: PLR0913 - each is a part of its own
         if entry.exported is not None and entry.folder is not None:
             plan, main = entry.exported.plan, entry.exported.main_in(entry.folder)
             subjects.append(subject(entry.name, Path(plan.backend.runner), entry.folder, main, plan.environment))
-    wanted = Settings(
-        seconds=settings.seconds,
-        min_iterations=settings.min_iterations,
-        threads=settings.threads,
-        seed=settings.seed,
-        timeout_s=settings.timeout_s,
-        rank=settings.rank,
-    )
-    return Session(
-        subjects,
-        wanted,
-        progress.stage,
-        source=SOURCE_TARGET,
-        reconnect=lambda: reconnect(device, progress.say),
-        journal=journal,
-    )
+    return subjects
 
 
 def spreads(found: dict[str, Measurement]) -> dict[str, float]:

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from rich.cells import cell_len
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
+T = TypeVar("T")
 GAP = 2
 NOTE_INDENT = 2
 _WORD = re.compile(r"\S+(?:(?<=\d) (?:%|[kMG]?B|dB|[mµ]?s)(?!\w)\S*)?")
@@ -74,6 +75,27 @@ def fits(columns: Sequence[Column], rows: Sequence[Row], width: int) -> bool:
     """Whether `width` has room for all columns, with figures made brief where that helps."""
     brief = _brief_enough(columns, list(rows), width)
     return _fitting(columns, _widths(columns, brief), width) == len(columns)
+
+
+def in_tables(
+    items: Sequence[T], make: Callable[[Sequence[T]], tuple[list[Column], list[Row]]], width: int
+) -> Iterator[tuple[list[Column], list[Row]]]:
+    """Yield columns and rows of as few tables as have room for all items.
+
+    Args:
+        items: What has a column each.
+        make: Makes the table of some of them.
+        width: The room; it does not count where it is 0.
+    """
+    while items:
+        count = len(items)
+        while True:
+            columns, rows = make(items[:count])
+            if count == 1 or not width or fits(columns, rows, width):
+                break
+            count -= 1
+        yield columns, rows
+        items = items[count:]
 
 
 def wrapped(text: str, width: int, *, indent: int = 0, style: str = "") -> Iterator[Text]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING
 
+from edgeopt.report import operators, sustained
 from edgeopt.report.notes import notes, shown_path
-from edgeopt.report.operators import tables
 from edgeopt.report.reasons import reasons
 from edgeopt.report.rows import columns_of, rows_of
 from edgeopt.report.sentences import answer, ranking_lines
@@ -33,7 +33,8 @@ def as_html(run: Run) -> str:
     ]
     if run.ranking is not None:
         parts += ["<p><strong>Which to ship</strong></p>", *_list(ranking_lines(run.ranking))]
-    parts += _operators(run)
+    parts += _section("Where the time goes", operators.tables(run, 0), reasons(run))
+    parts += _section("Cold and hot", sustained.tables(run, 0), sustained.sentences(run))
     if found := notes(run):
         parts += _list(found)
     if run.folder:
@@ -41,15 +42,15 @@ def as_html(run: Run) -> str:
     return "\n".join(parts)
 
 
-def _operators(run: Run) -> list[str]:
-    """Return where the time goes, where that was asked for."""
+def _section(title: str, found: Iterator[tuple[list[Column], list[Row]]], sentences: Sequence[str]) -> list[str]:
+    """Return a part of the run that was asked for: its tables, and what they say in sentences."""
     parts = []
-    for columns, rows in tables(run, 0):
+    for columns, rows in found:
         every = range(len(columns))
-        parts += ["<p><strong>Where the time goes</strong></p>", "<table>"]
+        parts += [f"<p><strong>{escape(title)}</strong></p>", "<table>"]
         parts += [_line("th", columns, [escape(column.heading) for column in columns])]
         parts += [*(line for row in rows for line in _row(columns, row, every)), "</table>"]
-    return parts + [f"<p>{escape(sentence)}</p>" for sentence in reasons(run)]
+    return parts + [f"<p>{escape(sentence)}</p>" for sentence in sentences]
 
 
 def _list(lines: Sequence[str]) -> list[str]:

@@ -48,6 +48,9 @@ def _about(result: Result) -> Iterator[str]:
     yield from _about_time(result)
     if result.operators_problem:
         yield f"the time of its operators is not known: {plain(result.operators_problem)}"
+    if result.sustained_problem and (result.error is None or result.error.message != result.sustained_problem):
+        what = "it did not run on to the end" if result.sustained else "how it does when it runs on is not known"
+        yield f"{what}: {plain(result.sustained_problem)}"
     if result.error is not None:
         if result.error.hint:
             yield plain(result.error.hint)

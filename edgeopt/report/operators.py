@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from rich.cells import cell_len
 
 from edgeopt.report import quantities
-from edgeopt.report.grid import Cell, Column, Row, fits
+from edgeopt.report.grid import Cell, Column, Row, in_tables
 from edgeopt.report.plain import plain
 
 if TYPE_CHECKING:
@@ -65,15 +65,7 @@ def tables(run: Run, width: int) -> Iterator[tuple[list[Column], list[Row]]]:
     """Yield columns and rows of as few tables as have room for every artifact; width does not count where it is 0."""
     results = profiled(run)
     names = _slowest(results)
-    while results:
-        count = len(results)
-        while True:
-            columns, rows = _columns(results[:count]), _rows(results[:count], names, run)
-            if count == 1 or not width or fits(columns, rows, width):
-                break
-            count -= 1
-        yield columns, rows
-        results = results[count:]
+    return in_tables(results, lambda some: (_columns(some), _rows(some, names, run)), width)
 
 
 def _columns(results: Sequence[Result]) -> list[Column]:

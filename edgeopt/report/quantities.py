@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 _TIMES = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"))
+_SPANS = ((3600.0, "h"), (60.0, "min"), (1.0, "s"))
 _SIZES = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
 _MOST_DIGITS = 4
 """Significant digits; beyond this a figure in a table is not read any more, however narrow its interval."""
@@ -25,6 +26,12 @@ def seconds_within(value: float, interval: tuple[float, float]) -> str:
     scale, unit = _unit(value)
     number, spread = _within(value / scale, (interval[0] / scale, interval[1] / scale))
     return f"{number} {unit} ± {spread}"
+
+
+def time_span(value: float) -> str:
+    """Return how long something goes on: `30 s`, `5 min`, `1.5 h`."""
+    scale, unit = next(((scale, unit) for scale, unit in _SPANS if value >= scale), _SPANS[-1])
+    return f"{round(value / scale, 1):g} {unit}"
 
 
 def ratio(value: float) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from edgeopt.report import quantities
 from edgeopt.report.operators import CLOCK_S, MIXED, duration, kernel_of, named, profiled, share, total_s, whole_s
 from edgeopt.report.plain import plain
+from edgeopt.report.sentences import listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -94,7 +95,7 @@ def _kernels(found: dict[str, tuple[list[Operator], list[Operator]]], other: Res
             moved.setdefault(kernels, []).append(f"{plain(name)} ({share(after_s, whole_s(other))} of its time)")
     here, there = plain(other.target), plain(base.target)
     return [
-        f"In {here} {_listed(names)} ran in {_kernel(after)}, in {there} in {_kernel(before)}."
+        f"In {here} {listed(names)} ran in {_kernel(after)}, in {there} in {_kernel(before)}."
         for (before, after), names in moved.items()
     ]
 
@@ -118,7 +119,3 @@ def _doubts(result: Result) -> Iterable[str]:
             f"The operators of {plain(result.target)} take {duration(together_s)} together with the profiler, and an"
             f" inference {duration(inference_s)} without it: the profiler slows them down, or the device was busy."
         )
-
-
-def _listed(texts: Sequence[str]) -> str:
-    return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} and {texts[-1]}"

@@ -29,10 +29,11 @@ _STATUSES = {"ok": "green", "failed": WRONG, "unavailable": "yellow"}
 def columns_of(run: Run) -> tuple[Column, ...]:
     """Return the columns from the most to the least important."""
     first, *others = _MEASURES[judged_by(run)]
+    latency = "emulated" if emulator(run) else "latency"
     return (
         Column("target", right=False, kept=True),
         Column("", right=False, kept=True),
-        *(Column(heading, wanted=True) for heading in ("size", "smaller", "latency", "speed-up", first)),
+        *(Column(heading, wanted=True) for heading in ("size", "smaller", latency, "speed-up", first)),
         *map(Column, ("peak", "p90", *others)),
     )
 
@@ -48,6 +49,11 @@ def judged_by(run: Run) -> str:
     if any(fidelity.accuracy is not None for fidelity in found):
         return "accuracy"
     return "agrees" if any(fidelity.top1_agreement is not None for fidelity in found) else "SQNR"
+
+
+def emulator(run: Run) -> str:
+    """Return what computes the instructions of the device; nothing where, as far as is known, a processor does."""
+    return str(run.device.details.get("emulated") or run.device.health.get("emulated") or "")
 
 
 def is_on_noise(run: Run, result: Result) -> bool:

@@ -229,6 +229,33 @@ class Operator:
 
 
 @dataclass(frozen=True, slots=True)
+class Sustained:
+    """What one inference takes while an artifact runs on and on, alone on the device; cold is the first part.
+
+    All artifacts began from the same state of the device, one after another.
+    """
+
+    seconds: float
+    """How long it was to run."""
+    part_s: float
+    """How long a part is: a minute, or less where the whole is short. The last one has the rest too."""
+    medians_s: tuple[float | None, ...]
+    """By part; None from where the artifact did not run any more."""
+    ci95_s: tuple[tuple[float, float] | None, ...]
+    iterations: tuple[int, ...]
+    slowdown: float | None
+    """The last part over the first; above 1 it has become slower. None where it did not come to its end."""
+    verdict: Verdict | None
+    """The last part beside the first."""
+    fastest_cold: bool
+    """Whether it is the fastest in the first part, or cannot be told from the fastest."""
+    fastest_hot: bool
+    """The same for the last part."""
+    health: Mapping[str, Any] = field(default_factory=dict)
+    """Of the device, just before and just after; see `DeviceRecord.health`."""
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
     """One row: what became of one target."""
 
@@ -253,6 +280,10 @@ class Result:
     """Why there are none though they were asked for."""
     native: Native | None = None
     """Instead of a latency, where the device has no Python and the user named a benchmark program."""
+    sustained: Sustained | None = None
+    """What becomes of the latency when it runs for minutes; only where that was asked for."""
+    sustained_problem: str = ""
+    """Why there is none, or only a part of it, though it was asked for."""
 
     @property
     def is_over_budget(self) -> bool:

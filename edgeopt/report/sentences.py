@@ -10,6 +10,8 @@ from edgeopt.report.plain import plain
 from edgeopt.report.schema import SOURCE_TARGET
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from edgeopt.report.schema import Comparison, Fidelity, Ranking, Result, Run
 
 CLEARLY = 1.005
@@ -59,6 +61,11 @@ def sentence(run: Run, result: Result) -> str:
     if result.fidelity is None:
         return f"{text}."
     return f"{text}{',' if len(facts) > 1 else ''} and {_outputs(run, result.fidelity)}."
+
+
+def listed(texts: Sequence[str]) -> str:
+    """Return texts as people list them: `a, b and c`."""
+    return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} and {texts[-1]}"
 
 
 def _speed(compared: Comparison | None, result: Result) -> list[str]:

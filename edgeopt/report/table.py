@@ -9,18 +9,20 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.text import Text
 
-from edgeopt.report import quantities
+from edgeopt.report import operators, quantities, sustained
 from edgeopt.report.grid import lay_out, wrapped
 from edgeopt.report.notes import notes, shown_path
-from edgeopt.report.operators import tables
 from edgeopt.report.plain import plain
 from edgeopt.report.reasons import reasons
-from edgeopt.report.rows import columns_of, rows_of
+from edgeopt.report.rows import columns_of, emulator, rows_of
 from edgeopt.report.sentences import answer, ranking_lines
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from rich.console import ConsoleOptions, RenderResult
 
+    from edgeopt.report.grid import Column, Row
     from edgeopt.report.schema import Run
 
 _FORMATS = {"keras": ".keras", "h5": ".h5", "saved_model": "SavedModel"}
@@ -49,7 +51,8 @@ class RunView:
             yield Text("\nWhich to ship", "bold")
             for line in ranking_lines(self.run.ranking):
                 yield from wrapped(line, width, indent=2)
-        yield from _operators(self.run, width)
+        yield from _section("Where the time goes", operators.tables(self.run, width), reasons(self.run), width)
+        yield from _section("Cold and hot", sustained.tables(self.run, width), sustained.sentences(self.run), width)
         if found := notes(self.run):
             yield Text("\nNotes", "bold")
             for note in found:
@@ -61,12 +64,14 @@ class RunView:
             )
 
 
-def _operators(run: Run, width: int) -> RenderResult:
-    """Yield where the time goes, where that was asked for."""
-    for number, (columns, rows) in enumerate(tables(run, width)):
-        yield Text("" if number else "\nWhere the time goes", "bold")
+def _section(
+    title: str, found: Iterator[tuple[list[Column], list[Row]]], sentences: Sequence[str], width: int
+) -> RenderResult:
+    """Yield a part of the run that was asked for: its tables, and what they say in sentences."""
+    for number, (columns, rows) in enumerate(found):
+        yield Text("" if number else f"\n{title}", "bold")
         yield from lay_out(columns, rows, width)
-    if sentences := reasons(run):
+    if sentences:
         yield Text()
         for sentence in sentences:
             yield from wrapped(sentence, width)
@@ -92,9 +97,22 @@ def head_line(run: Run) -> str:
     if model.chosen_by not in _OBVIOUS:
         facts.insert(0, f"from {plain(model.chosen_by)}" if model.chosen_by != DEMO else DEMO)
     threads = next((r.latency.threads for r in run.results if r.latency), None)
-    told = [*([plain(device.cpu)] if device.cpu else []), *([quantities.counted(threads, "thread")] if threads else [])]
+    what = emulator(run)
+    told = [plain(text) for text in (what, device.cpu) if text] + [*_cores(run)]
+    told += [quantities.counted(threads, "thread")] if threads else []
     place = f" ({', '.join(told)})" if told else ""  # nothing is known of a device that was not reached
-    return f"{plain(model.name)} ({', '.join(facts)}) on {plain(device.uri)}{place}, {_feeds(run)}"
+    # Nobody must take the times of an emulator for those of a board.
+    where = f"{plain(device.uri)}{', an emulated processor' if what else ''}{place}"
+    return f"{plain(model.name)} ({', '.join(facts)}) on {where}, {_feeds(run)}"
+
+
+def _cores(run: Run) -> Iterator[str]:
+    """Yield which cores were used, where not all could be."""
+    details = run.device.details
+    if cores := details.get("cores_used"):
+        word = "core" if str(cores).isdecimal() else "cores"
+        types = details.get("core_types_used")
+        yield f"{word} {plain(cores)}" + (f": {plain(types)}" if types else "")
 
 
 def _feeds(run: Run) -> str:

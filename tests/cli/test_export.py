@@ -30,7 +30,7 @@ def test_every_option(cli, asked, monkeypatch):
         " --timeout 4 --memory-limit 1.5GiB --seconds 0.5 --min-iterations 6 --threads 7 --batch 8"
         " --input-shape 1,2 --input-shape x=3 --input-range 0,255"
         " --signature s --weights none --custom-objects p.q --trust-model --allow-degenerate"
-        " --seed 9 --json -"
+        " --seed 9 --sustained 5m --json -"
     )
     assert cli(*line.split()).code == 0
     assert asked == [
@@ -40,6 +40,7 @@ def test_every_option(cli, asked, monkeypatch):
                 settings=("x=1", "a.y=2"), jobs=3, timeout_s=4.0, memory_limit_bytes=1_610_612_736, seconds=0.5,
                 min_iterations=6, threads=7, batch=8, input_shapes=("1,2", "x=3"), input_ranges=("0,255",),
                 signature="s", weights="none", custom_modules=("p.q",), trusted=True, allow_degenerate=True, seed=9,
+                sustained_s=300.0,
                 command=("edgeopt",),
             ),
             "-",
@@ -59,3 +60,15 @@ def test_read_size(text, size):
 def test_no_size(text):
     with pytest.raises(UsageError, match="is no size"):
         export.read_size(text)
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("30s", 30), ("5m", 300), ("1h", 3600), ("1.5 M", 90), (" 90S ", 90)])
+def test_read_duration(text, seconds):
+    assert export.read_duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "5", "m", "-5m", "5x", "1m30s", "1e3s", "infs", "5 min", "9999999999s", "٣s٣"])
+def test_no_duration(text):
+    with pytest.raises(UsageError, match="is no duration") as caught:
+        export.read_duration(text)
+    assert caught.value.hint == "write it as 30s, 5m or 1h"

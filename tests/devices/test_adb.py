@@ -287,8 +287,10 @@ def test_a_program_keeps_to_its_cores(quick, adb_phone, tmp_path):
     device.connect()
     (tmp_path / "cores").write_text("#!/system/bin/sh\ngrep Cpus_allowed_list /proc/self/status\n")
     code, said = device.run([device.push(tmp_path / "cores")], "running it", 30)
+    facts = device.facts()
     device.close()
     assert (code, said.split()) == (0, ["Cpus_allowed_list:", "1"])
+    assert facts.details["cores_used"] == "1"
 
 
 def test_facts_and_health_of_a_phone_without_python(quick, adb_phone):

@@ -194,4 +194,4 @@ def test_the_file_is_python_3_9_and_needs_the_standard_library_alone(name):
     nodes = list(ast.walk(tree))
     imported = {alias.name.partition(".")[0] for node in nodes if isinstance(node, ast.Import) for alias in node.names}
     imported |= {node.module.partition(".")[0] for node in nodes if isinstance(node, ast.ImportFrom)}
-    assert imported - {"elf", "edgeopt"} <= set(sys.stdlib_module_names)
+    assert imported - {"elf", "system", "edgeopt"} <= set(sys.stdlib_module_names)

@@ -11,6 +11,7 @@ import pytest
 from packaging import markers, tags
 
 from edgeopt.devices import elf, libraries
+from edgeopt.measure import system
 from tests.devices.elf_files import library
 
 ONLY_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="the tags of other systems are made otherwise")
@@ -30,10 +31,10 @@ def put(site, name, version, files):
 
 @pytest.fixture
 def pushed(tmp_path):
-    """Runs the two files as on a device: from a folder with nothing else, by another process."""
+    """Runs the files as on a device: from a folder with nothing else, by another process."""
     work = tmp_path / "work folder"
     work.mkdir()
-    for module in (elf, libraries):
+    for module in (elf, libraries, system):
         shutil.copy(module.__file__, work)
 
     def run(*names, site=""):

@@ -70,6 +70,8 @@ def test_cores(board, script, tmp_path):
     device.connect()
     with device.open(script, log=tmp_path / "log") as channel:
         assert channel.ask({}, 30)["cores"] == [1]
+    facts = device.facts()
+    assert (facts.cores, facts.details["cores_used"]) == (1, "1")
     device.close()
 
 

@@ -226,6 +226,70 @@ def test_cores_that_no_table_has_are_shown_as_the_kernel_shows_them():
     assert "core_types" not in observer.facts_from_texts({"proc/cpuinfo": cpuinfo})["details"]
 
 
+@pytest.mark.parametrize(("cores", "text"), [([], ""), ([3], "3"), ([7, 5, 4, 6, 4], "4-7"), ([0, 2, 3, 9], "0,2-3,9")])
+def test_cores_as_people_write_them(cores, text):
+    assert system.as_ranges(cores) == text
+    assert system.in_ranges(text) == set(cores)
+
+
+def test_the_cores_that_may_be_used_are_told_with_their_types(place):
+    place(PHONE)
+    texts = system.read_texts(system.FACT_FILES, {})
+    used = {"core_types_used": "4x Cortex-A55 at 1.80 GHz", "cores_used": "0-3"}
+    details = observer.facts_from_texts({**texts, "$cores": "0-3"})["details"]
+    assert {name: details.get(name) for name in used} == used
+    details = observer.facts_from_texts({**texts, "$cores": "7"})["details"]
+    assert (details["cores_used"], details["core_types_used"]) == ("7", "1x Cortex-X1 at 2.84 GHz")
+    assert "cores_used" not in observer.facts_from_texts({**texts, "$cores": ""})["details"]
+
+
+def test_of_cores_of_one_kind_only_the_numbers_are_told(place):
+    place(PI5)
+    details = observer.facts_from_texts({**system.read_texts(system.FACT_FILES, {}), "$cores": "2-3"})["details"]
+    assert details["cores_used"] == "2-3"
+    assert "core_types_used" not in details
+
+
+ASK = f"""
+import json, os, sys
+sys.path.insert(0, {str(Path(__file__).resolve().parents[2])!r})
+from edgeopt.measure import observer
+if len(sys.argv) > 1:
+    os.sched_setaffinity(0, [int(sys.argv[1])])
+print(json.dumps(observer.facts()["details"].get("cores_used")))
+"""
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two cores")
+def test_the_cores_of_this_process_are_told_where_they_are_not_all():
+    last = max(os.sched_getaffinity(0))
+    done = subprocess.run([sys.executable, "-c", ASK, str(last)], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == str(last)
+    if len(os.sched_getaffinity(0)) == os.cpu_count():
+        done = subprocess.run([sys.executable, "-c", ASK], capture_output=True, text=True, check=True)
+        assert json.loads(done.stdout) is None
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ("glibc 2.36", ("glibc", "2.36")),
+        ("musl libc (x86_64)\nVersion 1.2.4\nDynamic Program Loader\n", ("musl", "1.2.4")),
+        ("ldd: cannot open", ("", "")),
+        ("", ("", "")),
+    ],
+)
+def test_what_a_c_library_says_of_itself(said, expected):
+    assert system.libc(said) == expected
+
+
+def test_an_os_release_is_read_as_a_shell_would():
+    text = '# made\nID=raspbian\nPRETTY_NAME="Raspbian 11 \\"x\\"" # said\nBROKEN=\'half\nLAST=1\n'
+    found = system.release(text)
+    assert (found["ID"], found["PRETTY_NAME"], found["LAST"]) == ("raspbian", 'Raspbian 11 "x"', "1")
+    assert "BROKEN" not in found
+
+
 @pytest.mark.parametrize(
     ("files", "nproc", "cores"),
     [

@@ -27,7 +27,11 @@ def profile(demo, machine, monkeypatch):
     (run,) = edgeopt.profile(demo, f"ssh://{machine.alias}", **MEASURING)
     rows = {result.target: result for result in run.results}
     assert [rows[name].error for name in rows] == [None] * 3
-    assert run.device.details["emulated"]
+    assert run.device.details["emulated"] == "qemu"
+    shown = run.table(200)  # nobody may take its figures for a board's milliseconds
+    assert f"on ssh://{machine.alias}, an emulated processor (qemu, 1x Cortex-" in shown
+    assert " emulated " in shown
+    assert " latency " not in shown
     for name in ("tflite-int8", "tflite-float32"):  # three processes of each, and no two clocks alike
         latency = rows[name].latency
         assert latency.launches == 3

@@ -20,6 +20,8 @@ from edgeopt.pipeline.request import NUMBERS, ExportSettings
         ("memory_limit_bytes", 0, "--memory-limit is 0; wanted a number from 67,108,864 to 1,152,921,504,606,846,976"),
         ("seed", 2**64, f"--seed is {2**64}; wanted a number from 0 to {2**63 - 1:,}"),
         ("min_agreement", float("nan"), "--min-agreement is nan; wanted a number from 0 to 1"),
+        ("sustained_s", 1.0, "--sustained, in seconds, is 1.0; wanted a number from 3 to 86,400"),
+        ("sustained_s", "5m", "--sustained, in seconds, is 5m; wanted a number from 3 to 86,400"),
         ("batch", None, "--batch is None; wanted a number from 1 to 1,000,000"),
     ],
 )

@@ -327,3 +327,30 @@ def test_a_wide_interval_is_told_by_its_ends(run):
     shown = with_rows(run, unsure).table(100)
     assert "23x to 149x" in shown
     assert "tflite-int8 is 23x to 149x faster and 11x smaller than the source" in shown
+
+
+EMULATED_AT_80 = """\
+mobilenet_v2 (.keras, 42.9 MB) on ssh://board, an emulated processor (qemu-user,
+4x Cortex-A76 + 4x Cortex-A55, cores 4-7: 4x Cortex-A76 at 2.40 GHz, 1 thread),
+1,000 feeds
+
+target              size  smaller         emulated      speed-up  agrees    peak
+source       ok  42.9 MB           14.31 ms ± 0.08                        612 MB
+tflite-int8  ok  4.03 MB      11x   3.12 ms ± 0.05  4.58x ± 0.08  98.8 %   21 MB
+"""
+
+
+def test_emulated_figures_are_labelled_and_the_cores_that_ran_them_are_named(run: Run) -> None:
+    details = {"emulated": "qemu-user", "cores_used": "4-7", "core_types_used": "4x Cortex-A76 at 2.40 GHz"}
+    device = replace(run.device, uri="ssh://board", cpu="4x Cortex-A76 + 4x Cortex-A55", details=details)
+    text = replace(run, device=device, results=(SOURCE, INT8)).table(80)
+    assert text.startswith(EMULATED_AT_80)
+    html = replace(run, device=device)._repr_html_()
+    assert "on ssh://board, an emulated processor (qemu-user, 4x" in html
+    assert ">emulated</th>" in html
+    assert ">latency</th>" not in html
+
+
+def test_that_it_is_emulated_may_be_known_from_its_health_alone(run: Run) -> None:
+    device = replace(run.device, health={"emulated": "qemu"}, details={"cores_used": "3"})
+    assert "local, an emulated processor (qemu, AMD EPYC, core 3, 1 thread)" in replace(run, device=device).table(200)

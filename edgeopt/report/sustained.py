@@ -1,0 +1,171 @@
+"""Cold and hot: a table of what became of every artifact that ran on, and who wins at both ends, in sentences."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from edgeopt.report import quantities
+from edgeopt.report.grid import Cell, Column, Row, in_tables
+from edgeopt.report.plain import plain
+from edgeopt.report.sentences import listed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from edgeopt.report.schema import Result, Run, Sustained
+
+MOST_ROWS = 12
+"""How many parts have a row; of more, the first, the last, and some between them."""
+MINUTE_S = 60.0
+BUSY_SHARE = 0.15
+"""What other processes may take of the device before that is told."""
+WARMER_C = 2.5
+"""By how much the beginnings may differ before that is told; a rest ends at 2 °C, and sensors round."""
+
+
+def tables(run: Run, width: int) -> Iterator[tuple[list[Column], list[Row]]]:
+    """Yield columns and rows of as few tables as have room for every artifact; width does not count where it is 0."""
+    return in_tables(_lasting(run), _table, width)
+
+
+def sentences(run: Run) -> list[str]:
+    """Return which artifact wins cold, which hot, what running on did to each, and what that is worth."""
+    found = _lasting(run)
+    if not found:
+        return []
+    return [_how(found), *_winners(found), _changes(found), *_slowed(found), *_disturbed(found)]
+
+
+def _lasting(run: Run) -> list[tuple[Result, Sustained]]:
+    """Return the results that ran on, each with what came of it."""
+    return [(result, result.sustained) for result in run.results if result.sustained is not None]
+
+
+def _table(found: Sequence[tuple[Result, Sustained]]) -> tuple[list[Column], list[Row]]:
+    columns = [
+        Column(_part(found[0][1]), right=False, kept=True),
+        *(Column(plain(result.target), wanted=True) for result, _ in found),
+    ]
+    rows = [
+        _row(str(number + 1), [_time(ran.medians_s[number]) for _, ran in found])
+        for number in _shown(len(found[0][1].medians_s))
+    ]
+    rows.append(_row("change", [_change(ran) for _, ran in found], "bold"))
+    if any(_temperatures(ran) for _, ran in found):
+        rows.append(_row("temperature", [_celsius(ran) for _, ran in found]))
+    return columns, rows
+
+
+def _row(title: str, texts: Sequence[str], style: str = "") -> Row:
+    return Row((Cell(title, style), *(Cell(text, style) for text in texts)))
+
+
+def _part(ran: Sustained) -> str:
+    """Return what a part is called: `minute`, or `10 s part`."""
+    return "minute" if ran.part_s == MINUTE_S else f"{ran.part_s:g} s part"
+
+
+def _shown(count: int) -> list[int]:
+    """Return which parts have a row."""
+    if count <= MOST_ROWS:
+        return list(range(count))
+    return [round(place * (count - 1) / (MOST_ROWS - 1)) for place in range(MOST_ROWS)]
+
+
+def _time(median_s: float | None) -> str:
+    return "-" if median_s is None else quantities.seconds(median_s)
+
+
+def _change(ran: Sustained) -> str:
+    if ran.slowdown is None:
+        return "-"
+    return "same" if ran.verdict == "same" else f"{100 * (ran.slowdown - 1):+.0f} %"
+
+
+def _temperatures(ran: Sustained) -> tuple[float, float] | None:
+    """Return how hot the device was before and after; None where it did not tell."""
+    before, after = ran.health.get("temperature_c") or (None, None)
+    return None if before is None or after is None else (before, after)
+
+
+def _celsius(ran: Sustained) -> str:
+    both = _temperatures(ran)
+    return f"{both[0]:.0f} to {both[1]:.0f} °C" if both else ""
+
+
+def _how(found: Sequence[tuple[Result, Sustained]]) -> str:
+    """Return how it was measured, and whether all began alike."""
+    ran = found[0][1]
+    last = f"cold is the first {_part(ran)}, hot the last"
+    if len(found) == 1:
+        return f"It ran alone for {quantities.time_span(ran.seconds)}; {last}."
+    text = f"Each ran alone for {quantities.time_span(ran.seconds)}, with a rest before it; {last}."
+    begins = {plain(result.target): both[0] for result, ran in found if (both := _temperatures(ran))}
+    if len(begins) < len(found):
+        return f"{text} The device tells no temperature, so whether all began alike is not known."
+    coolest, warmest = min(begins, key=lambda name: begins[name]), max(begins, key=lambda name: begins[name])
+    if begins[warmest] - begins[coolest] <= WARMER_C:
+        return text
+    return (
+        f"{text} They did not begin alike: {warmest} at {begins[warmest]:.0f} °C, {coolest} at"
+        f" {begins[coolest]:.0f} °C."
+    )
+
+
+def _winners(found: Sequence[tuple[Result, Sustained]]) -> Iterator[str]:
+    """Yield who is the fastest, cold and hot; of a single one there is nothing to say."""
+    if len(found) == 1:
+        return
+    cold = {plain(result.target): ran.medians_s[0] for result, ran in found if ran.fastest_cold}
+    hot = {plain(result.target): ran.medians_s[-1] for result, ran in found if ran.fastest_hot}
+    if len(cold) == 1 and cold.keys() == hot.keys():
+        (name,) = cold
+        yield f"{name} is the fastest, cold ({_time(cold[name])}) and hot ({_time(hot[name])})."
+        return
+    for word, best in (("Cold", cold), ("Hot", hot)):
+        names = [f"{name} ({_time(median_s)})" for name, median_s in best.items()]
+        if not names:
+            yield f"{word}, the fastest is not known."
+        elif len(names) == 1:
+            yield f"{word}, {names[0]} is the fastest."
+        else:
+            yield f"{word}, {listed(names)} are the fastest, and cannot be told apart."
+
+
+def _changes(found: Sequence[tuple[Result, Sustained]]) -> str:
+    """Return what running on did to each."""
+    texts = []
+    kept = [plain(result.target) for result, ran in found if ran.verdict == "same"]
+    for result, ran in found:
+        if ran.slowdown is None:
+            texts.append(f"{plain(result.target)} did not come to its end")
+        elif ran.verdict != "same":
+            texts.append(f"{plain(result.target)} became {abs(100 * (ran.slowdown - 1)):.0f} % {ran.verdict}")
+    if kept:
+        texts.append(f"{listed(kept)} stayed as fast as at first")
+    return f"{'; '.join(texts)}."
+
+
+def _slowed(found: Sequence[tuple[Result, Sustained]]) -> Iterator[str]:
+    """Yield by what the device itself says that it slowed the processor."""
+    for result, ran in found:
+        before, after = ran.health.get("throttled") or ((), ())
+        earlier, later = ran.health.get("throttle_counts") or ({}, {})
+        flags = [text for text in after if text not in before]
+        flags += [name.replace("_", " ") for name in later if later[name] > earlier.get(name, later[name])]
+        if flags:
+            yield f"The device slowed its processor while {plain(result.target)} ran ({plain(', '.join(flags))})."
+
+
+def _disturbed(found: Sequence[tuple[Result, Sustained]]) -> Iterator[str]:
+    """Yield which were disturbed by others, just before or after."""
+    busy = {
+        plain(result.target): max((part for part in ran.health.get("busy_share") or () if part is not None), default=0)
+        for result, ran in found
+    }
+    names = [name for name, part in busy.items() if part > BUSY_SHARE]
+    if names:
+        yield (
+            f"Other processes used up to {max(busy.values()):.0%} of the device around {listed(names)}, and may have"
+            " made them slower; end them and measure again."
+        )
