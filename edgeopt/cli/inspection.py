@@ -61,7 +61,8 @@ def _facts(found: Inspection) -> Iterator[tuple[str, str]]:
     free = "" if health.available_bytes is None else f", {memory(health.available_bytes)} free"
     yield "memory", f"{memory(facts.memory_bytes)}{free}"
     yield "system", ", ".join(text for text in (facts.os, str(facts.details.get("libc", ""))) if text)
-    yield "python", facts.python + (f" ({_text(given['executable'])})" if given.get("executable") else "")
+    where = f" ({_text(given['executable'])})" if given.get("executable") else ""
+    yield "python", f"{facts.python}{where}" or "none"
     if health.temperature_c is not None:
         yield "temperature", f"{health.temperature_c:.0f} °C"
     yield from facts.runtimes.items()
@@ -75,7 +76,11 @@ def _views(found: Inspection, name: str, called: str) -> Iterator[RenderableType
     from edgeopt.devices.book import LOCAL
 
     yield ""
-    for fit in found.fits:
+    if not found.facts.python:
+        for misfit in {fit.misfit for fit in found.fits if fit.misfit}:  # all lack the same
+            yield Paragraph(misfit.reason, 0, "yellow")
+            yield Paragraph(misfit.hint, 2)
+    for fit in found.fits if found.facts.python else ():
         if fit.misfit is None:
             yield Paragraph(f"{fit.backend}: nothing is missing", 0, "green")
             continue

@@ -7,7 +7,8 @@ from typing import Annotated, TypeAlias
 
 import typer
 
-MODEL, DATA, MEASURING, EXPORTING, OUTPUT = "The model", "The data", "Measuring", "Exporting", "Output"
+MODEL, DATA, MEASURING, EXPORTING = "The model", "The data", "Measuring", "Exporting"
+LIMITS, OUTPUT = "Limits", "Output"
 RANKING = "Choosing"
 
 
@@ -263,7 +264,7 @@ Timeout: TypeAlias = Annotated[
         "--timeout",
         metavar="S",
         min=0,
-        rich_help_panel=EXPORTING,
+        rich_help_panel=LIMITS,
         show_default=True,
         help="End an export, or an artifact that does not answer, after so many seconds.",
     ),
@@ -273,7 +274,7 @@ MemoryLimit: TypeAlias = Annotated[
     typer.Option(
         "--memory-limit",
         metavar="SIZE",
-        rich_help_panel=EXPORTING,
+        rich_help_panel=LIMITS,
         help="Memory that one child process may use, as 4GB or 512MiB; nine tenths of what is free if left out.",
     ),
 ]

@@ -52,7 +52,7 @@ def remote_device(entry: Entry) -> RemoteDevice:
     from edgeopt.devices.remote import PYTHON, RemoteDevice
 
     cores = parse_cores(entry.cores) if entry.cores else ()
-    return RemoteDevice(transport_to(entry), python=entry.python or PYTHON, cores=cores)
+    return RemoteDevice(transport_to(entry), python=entry.python or PYTHON, cores=cores, name=entry.name)
 
 
 def transport_to(entry: Entry) -> Transport:

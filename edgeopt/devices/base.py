@@ -21,6 +21,11 @@ class Device(Protocol):
         """The address: `local`, `ssh://user@host` or `adb://serial`."""
         ...
 
+    @property
+    def name(self) -> str:
+        """What the user calls it; its address where it has no other name."""
+        ...
+
     def connect(self) -> None:
         """Reach the device, or reach it again after its link was lost; what was pushed is there again too.
 

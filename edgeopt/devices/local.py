@@ -8,6 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from edgeopt.devices.base import thread_environment
+from edgeopt.devices.book import LOCAL
 from edgeopt.devices.channel import Channel
 from edgeopt.errors import DeviceError
 from edgeopt.measure.facts import Facts, Health, find_facts, find_health, find_runtimes
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 class LocalDevice:
     """Runs scripts with the Python that runs edgeopt; nothing needs to be pushed or pulled."""
 
-    uri = "local"
+    uri = name = LOCAL
 
     def __init__(self) -> None:
         self._channels: list[Channel] = []

@@ -46,12 +46,13 @@ class Preflight:
 
     Args:
         device: Connected. Of this machine, only versions are looked at: edgeopt's own installation is no concern here.
-        name: What the user calls it.
+        name: What the user calls it, or will; what the device itself is called when empty.
     """
 
-    def __init__(self, device: Device, name: str = "NAME") -> None:
+    def __init__(self, device: Device, name: str = "") -> None:
         self._device = device
-        self._prepare = f"edgeopt devices prepare {name}"
+        called = name or ("NAME" if "://" in device.name else device.name)  # only what has a name can be prepared
+        self._prepare = f"edgeopt devices prepare {called}"
         self._checked: dict[str, dict[str, Any]] = {}
         self._found: dict[tuple[tuple[str, ...], OwnEnvironment | None], Misfit | None] = {}
 

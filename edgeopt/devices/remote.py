@@ -12,6 +12,7 @@ import threading
 import time
 import uuid
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -108,13 +109,21 @@ class RemoteDevice:
         transport: The way to it.
         python: Its Python, as its shell finds it.
         cores: The cores that a process may use there; all when empty.
+        name: What the user calls it; its address when empty.
         log: Where the agent's standard error goes; nowhere when None.
     """
 
     def __init__(
-        self, transport: Transport, *, python: str = PYTHON, cores: Sequence[int] = (), log: Path | None = None
+        self,
+        transport: Transport,
+        *,
+        python: str = PYTHON,
+        cores: Sequence[int] = (),
+        name: str = "",
+        log: Path | None = None,
     ) -> None:
         self.uri = transport.uri
+        self.name = name or transport.uri
         self._transport = transport
         self._python = python
         self._cores = tuple(cores)
@@ -159,12 +168,15 @@ class RemoteDevice:
 
     def facts(self) -> Facts:
         """Return what the device is, as its own Python finds it, else its shell."""
+        runtimes: Mapping[str, str] = {}
         if self._lacks_python():
             # With Python the agent keeps to the cores itself, and finds so.
             texts = {**bare.look(self._link), "$cores": system.as_ranges(self._cores)}
-            return self._read(Facts.from_dict, {**observer.facts_from_texts(texts), "uri": self.uri})
-        found = self._ask({"op": "facts"})
-        return self._read(Facts.from_dict, {**found, "uri": self.uri, "runtimes": self.versions(RUNTIMES)})
+            found = observer.facts_from_texts(texts)
+        else:
+            found, runtimes = self._ask({"op": "facts"}), self.versions(RUNTIMES)
+        facts = self._read(Facts.from_dict, {**found, "uri": self.uri, "runtimes": runtimes})
+        return facts if self.name == self.uri else replace(facts, details={**facts.details, "name": self.name})
 
     def health(self) -> Health:
         """Return how the device is at this moment, as its own Python finds it, else its shell."""

@@ -11,18 +11,19 @@ from typing import TYPE_CHECKING, Any
 from edgeopt.devices import remote_device
 from edgeopt.devices.book import LOCAL, Entry
 from edgeopt.devices.local import LocalDevice
-from edgeopt.devices.preflight import Preflight
+from edgeopt.devices.preflight import Misfit, Preflight
+from edgeopt.devices.remote import NoPythonError
 from edgeopt.errors import DeviceError, EdgeoptError, in_words
 from edgeopt.measure.facts import RUNTIMES, find_doubts
 from edgeopt.registry import find_backends
 from edgeopt.requirements import names
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from edgeopt.devices.base import Device
-    from edgeopt.devices.preflight import Misfit
     from edgeopt.measure.facts import Facts, Health
+    from edgeopt.registry import RegisteredBackend
 
 LIMIT_S = 20.0
 """How long a list waits for the slowest device; ssh itself gives up a connection after 10 s."""
@@ -85,24 +86,28 @@ def inspect(device: Device, name: str) -> Inspection:
     Raises:
         DeviceError: It does not answer.
     """
-    preflight, health = Preflight(device, name), device.health()
-    fits = tuple(
-        Fit(name, tuple(found.backend.requires), preflight.misfit(found.backend.requires, found.environment))
-        for name, found in find_backends().backends.items()
-    )
+    facts, health = device.facts(), device.health()
     doubts = tuple(find_doubts(health, health, {}))
-    return Inspection(_facts(device, runtimes()), health, preflight.provided, doubts, fits)
+    try:
+        facts = replace(facts, runtimes=device.versions(runtimes()))
+    except NoPythonError as error:  # a phone can be measured all the same, by a benchmark program
+        nothing_fits = Misfit(error.message, error.hint)
+        return Inspection(facts, health, doubts=doubts, fits=_fits(lambda _: nothing_fits))
+    preflight = Preflight(device, name)
+    fits = _fits(lambda found: preflight.misfit(found.backend.requires, found.environment))
+    return Inspection(facts, health, preflight.provided, doubts, fits)
+
+
+def _fits(misfit: Callable[[RegisteredBackend], Misfit | None]) -> tuple[Fit, ...]:
+    """Return, for each installed backend, what a function finds missing for its runner."""
+    found = find_backends().backends
+    return tuple(Fit(name, tuple(one.backend.requires), misfit(one)) for name, one in found.items())
 
 
 def runtimes() -> list[str]:
     """Return the names of all distributions that runners require, those first that explain a number anyway."""
     wanted = [name for found in find_backends().backends.values() for name in names(found.backend.requires)]
     return list(dict.fromkeys([*RUNTIMES, *wanted]))
-
-
-def _facts(device: Device, wanted: Iterable[str]) -> Facts:
-    """Return the facts of a device, with the versions of those distributions that it has."""
-    return replace(device.facts(), runtimes=device.versions(wanted))
 
 
 class _Watch:
@@ -134,7 +139,8 @@ class _Watch:
             with closing(self._device):
                 self._device.connect()
                 self._seen.is_reachable = True
-                self._seen.facts = _facts(self._device, self._wanted)
+                facts = self._device.facts()
+                self._seen.facts = replace(facts, runtimes=self._device.versions(self._wanted))
         except EdgeoptError as error:
             self._seen.error = error
         except Exception as error:  # noqa: BLE001 - one device must not cost what is known of the others

@@ -157,7 +157,7 @@ class Job:
             if not entry.is_done and _is_open(entry.error, by_user=reason is None):
                 entry.error = ended
         measured = found.source_measurement is not None and found.source_measurement.launches
-        if not measured and _is_open(found.source_error, by_user=reason is None):
+        if not measured and not found.source_untimed and _is_open(found.source_error, by_user=reason is None):
             found.source_error = ended
 
     def cancel(self) -> None:
@@ -175,10 +175,12 @@ class Job:
         settings = self.settings
         head = {
             "device": self.device.uri,
+            "python": self.found.facts.python,
+            "cores": self.found.facts.details.get("cores_used", ""),
             "artifacts": {entry.name: entry.sha256 for entry in entries},
             "settings": {name: getattr(settings, name) for name in JOURNALLED},
         }
-        file = self.workspace.journal(self.device.uri)
+        file = self.workspace.journal(self.device.name)
         journal = Journal(file, head, resume=settings.resume)
         if settings.resume and journal.earlier is None:
             self.progress.say(f"nothing to resume: {file.name} is of other artifacts or settings, or is not there")

@@ -80,6 +80,8 @@ def rank(results: Sequence[schema.Result], measurements: Mapping[str, Measuremen
     asked = bound.for_model(results)
     candidates, losers = [], []
     for result in results:
+        if result.target == schema.SOURCE_TARGET and result.error is None and result.untimed:
+            continue  # nobody wanted to ship it, and its own row says why it was not timed
         reason = _why_no_candidate(result, measurements.get(result.target), asked)
         if reason is None:
             candidates.append(_Candidate(result, measurements[result.target]))

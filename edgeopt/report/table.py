@@ -98,11 +98,13 @@ def head_line(run: Run) -> str:
         facts.insert(0, f"from {plain(model.chosen_by)}" if model.chosen_by != DEMO else DEMO)
     threads = next((r.latency.threads for r in run.results if r.latency), None)
     what = emulator(run)
-    told = [plain(text) for text in (what, device.cpu) if text] + [*_cores(run)]
+    name = str(device.details.get("name", ""))
+    address = device.uri if name else ""
+    told = [plain(text) for text in (address, what, device.cpu) if text] + [*_cores(run)]
     told += [quantities.counted(threads, "thread")] if threads else []
     place = f" ({', '.join(told)})" if told else ""  # nothing is known of a device that was not reached
     # Nobody must take the times of an emulator for those of a board.
-    where = f"{plain(device.uri)}{', an emulated processor' if what else ''}{place}"
+    where = f"{plain(name or device.uri)}{', an emulated processor' if what else ''}{place}"
     return f"{plain(model.name)} ({', '.join(facts)}) on {where}, {_feeds(run)}"
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from edgeopt.cli.options import complete_device
+from edgeopt.devices import adb
 from edgeopt.devices.ssh import COMMAND_VARIABLE
 from tests.standins.registry import OURS
 
@@ -210,3 +211,15 @@ def test_a_broken_project_does_not_keep_one_from_its_own_devices(cli):
     assert cli("devices").code == 8
     assert complete_device("p") == []
     assert cli("devices", "remove", "pi5").out == "pi5 is removed, it was ssh://pi@pi5\n"
+
+
+def test_a_phone_without_python_is_shown_all_the_same(cli, adb_phone, monkeypatch):
+    monkeypatch.setenv(adb.COMMAND_VARIABLE, f"adb -P {adb_phone.server.port}")
+    ended = cli("devices", "check", f"adb://{adb_phone.serial}")
+    assert ended.code == 4
+    said = dict(line.split(maxsplit=1) for line in ended.out.splitlines() if line.startswith(("python", "cores")))
+    assert said["python"] == "none"
+    assert said["cores"].endswith("for a process")
+    assert ended.out.count("python3 is not there") == 1
+    assert "--native-program" in ended.out
+    assert cli("devices", "check", f"adb://{adb_phone.serial}", "--json", "-").out.startswith("{")

@@ -93,7 +93,7 @@ def test_an_interrupt_saves_what_is_known(carry_out, step):
 
 
 def make_job(device=None, **found):
-    defaults = {"entries": {}, "source_measurement": None, "source_error": None, "health": {}}
+    defaults = {"entries": {}, "source_measurement": None, "source_error": None, "source_untimed": "", "health": {}}
     found = SimpleNamespace(**{**defaults, **found})
     return Job(settings=ExportSettings(), progress=Silence(), workspace=None, device=device, found=found)
 
@@ -157,6 +157,12 @@ def test_the_user_stops_what_is_not_done_the_source_included():
 
 def test_a_source_that_was_measured_is_not_stopped():
     job = make_job(source_measurement=measured("source"))
+    job.stop()
+    assert job.found.source_error is None
+
+
+def test_a_source_that_nobody_wanted_to_time_is_not_stopped():
+    job = make_job(source_untimed="a profile times artifacts")
     job.stop()
     assert job.found.source_error is None
 

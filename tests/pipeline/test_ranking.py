@@ -47,6 +47,11 @@ def rank_all():
     return run
 
 
+def test_a_source_that_was_not_timed_is_no_candidate(rank_all):
+    ranking = rank_all({"source": (None, 800_000, None), "int8": (100, 50_000, fidelity(0.99))})
+    assert [ranked.target for ranked in ranking.order] == ["int8"]
+
+
 def test_the_fastest_that_is_true_enough_wins_and_each_other_has_its_reason(rank_all):
     ranking = rank_all(
         {

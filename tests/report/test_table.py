@@ -340,6 +340,14 @@ tflite-int8  ok  4.03 MB      11x   3.12 ms ± 0.05  4.58x ± 0.08  98.8 %   21 
 """
 
 
+def test_a_device_is_called_as_the_user_calls_it(run: Run) -> None:
+    device = replace(run.device, uri="ssh://pi@192.0.2.7", details={"name": "pi5"})
+    text = replace(run, device=device).table(120)
+    assert text.splitlines()[0].startswith(
+        "mobilenet_v2 (.keras, 42.9 MB) on pi5 (ssh://pi@192.0.2.7, AMD EPYC, 1 thread)"
+    )
+
+
 def test_emulated_figures_are_labelled_and_the_cores_that_ran_them_are_named(run: Run) -> None:
     details = {"emulated": "qemu-user", "cores_used": "4-7", "core_types_used": "4x Cortex-A76 at 2.40 GHz"}
     device = replace(run.device, uri="ssh://board", cpu="4x Cortex-A76 + 4x Cortex-A55", details=details)
