@@ -23,7 +23,7 @@ from edgeopt.pipeline.exporting import Exported, Workers
 from edgeopt.pipeline.plan import make_plan
 from edgeopt.pipeline.request import ExportSettings, Silence
 from edgeopt.pipeline.workspace import Workspace
-from edgeopt.source.reference import resolve_source
+from edgeopt.source.choice import resolve_source
 from edgeopt.targets import choose, find_targets
 
 BY_HAND = """
@@ -84,12 +84,12 @@ def by_hand(model: Path, feeds: Path) -> float:
 
 def by_edgeopt(model: Path, feeds: Path, targets: tuple[str, ...]) -> float:
     """Seconds that edgeopt takes for the same, from the start of the worker to the last checked artifact."""
-    reference = resolve_source(str(model))
+    choice = resolve_source(str(model))
     settings = ExportSettings(jobs=1)
     plans = make_plan(choose(targets, find_targets()), ())
-    with tempfile.TemporaryDirectory() as folder, Workspace.create(Path(folder), reference.name) as workspace:
+    with tempfile.TemporaryDirectory() as folder, Workspace.create(Path(folder), choice.name) as workspace:
         begin = time.perf_counter()
-        with closing(Workers(reference, workspace, settings, Silence())) as workers:
+        with closing(Workers(choice, workspace, settings, Silence())) as workers:
             workers.open_model()
             outcomes = dict(workers.export(plans, feeds, lambda _: None))
             seconds = time.perf_counter() - begin
@@ -101,10 +101,10 @@ def by_edgeopt(model: Path, feeds: Path, targets: tuple[str, ...]) -> float:
 
 def prepare(model: Path, folder: Path) -> Path:
     """Write the calibration feeds that both sides use."""
-    reference = resolve_source(str(model))
+    choice = resolve_source(str(model))
     with (
-        Workspace.create(folder, reference.name) as workspace,
-        closing(Workers(reference, workspace, ExportSettings(), Silence())) as workers,
+        Workspace.create(folder, choice.name) as workspace,
+        closing(Workers(choice, workspace, ExportSettings(), Silence())) as workers,
     ):
         opened = workers.open_model()
     return noise_feeds(opened.inputs, opened.ranges, folder).calibration

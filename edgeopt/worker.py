@@ -57,12 +57,12 @@ class Worker:
             return {"error": _describe(error)}
 
     def _open(self, message: dict[str, Any]) -> dict[str, Any]:
+        from edgeopt.source.choice import SourceChoice
         from edgeopt.source.model import open_source
-        from edgeopt.source.reference import SourceReference
 
         self._watch.allow_always(Path(message["workspace"]))
-        reference = SourceReference.from_dict(message["reference"])
-        source = open_source(reference, Path(message["workspace"]), host_python=message.get("host_python"))
+        choice = SourceChoice.from_dict(message["choice"])
+        source = open_source(choice, Path(message["workspace"]), host_python=message.get("host_python"))
         self._source = source
         return {
             "name": source.name,

@@ -23,8 +23,8 @@ from edgeopt.pipeline.native import choose_native
 from edgeopt.pipeline.plan import checked, make_plan, refuse_unfit
 from edgeopt.pipeline.ranking import Bound
 from edgeopt.pipeline.workspace import RUN, Workspace
+from edgeopt.source.choice import DEMO, resolve_source
 from edgeopt.source.project import read_project
-from edgeopt.source.reference import DEMO, resolve_source
 from edgeopt.targets import choose, find_targets, split_names
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from edgeopt.pipeline.exporting import OpenedModel
     from edgeopt.pipeline.request import ExportSettings, Progress
     from edgeopt.report.schema import Run
-    from edgeopt.source.reference import SourceReference
+    from edgeopt.source.choice import SourceChoice
     from edgeopt.targets import Target
 
 
@@ -73,33 +73,33 @@ def run_export(settings: ExportSettings, progress: Progress) -> Outcome:
     targets = [target if target.name in settings.targets else checked(target) for target in targets]
     plans = make_plan(targets, settings.settings)
     with ExitStack() as stack:
-        reference = _resolve(settings, stack)
+        choice = _resolve(settings, stack)
         host = stack.enter_context(closing(LocalDevice()))
         device = stack.enter_context(closing(open_device(_device_uri(settings, targets))))
         device.claim(progress.say, settings.timeout_s)
         facts = device.facts()
         native = choose_native(settings.native_program, device, facts, progress)
         plans = refuse_unfit(plans, device) if native is None else native.refuse_unfit(plans)
-        workspace = stack.enter_context(Workspace.create(settings.out, reference.name))
+        workspace = stack.enter_context(Workspace.create(settings.out, choice.name))
         stack.enter_context(workspace.claim())
-        workers = stack.enter_context(closing(Workers(reference, workspace, settings, progress)))
-        progress.stage("model", f"opening {reference.name}")
+        workers = stack.enter_context(closing(Workers(choice, workspace, settings, progress)))
+        progress.stage("model", f"opening {choice.name}")
         opened = workers.open_model()
         shipped = ShippedModel.of(opened.path)
-        feeds = _make_feeds(settings, reference, opened, workspace.scratch)
+        feeds = _make_feeds(settings, choice, opened, workspace.scratch)
         found = Findings(
             started=started,
             command=settings.command,
             folder=workspace.folder,
-            model=model_record(reference, opened, shipped),
+            model=model_record(choice, opened, shipped),
             data=data_record(feeds),
-            source=shipped.record(reference.path),
+            source=shipped.record(choice.path),
             evaluation=feeds.evaluation,
             facts=facts,
             entries={plan.target.name: Entry(plan, getattr(plan, "error", None)) for plan in plans},
             bound=Bound(settings.min_agreement, settings.min_sqnr_db) if settings.rank else None,
         )
-        progress.done("model", f"opened {reference.name}")
+        progress.done("model", f"opened {choice.name}")
         job = ExportJob(
             settings=settings,
             progress=progress,
@@ -165,7 +165,7 @@ def _completed(settings: ExportSettings) -> ExportSettings:
     return replace(settings, targets=names, data=data, memory_limit_bytes=limit_bytes)
 
 
-def _resolve(settings: ExportSettings, stack: ExitStack) -> SourceReference:
+def _resolve(settings: ExportSettings, stack: ExitStack) -> SourceChoice:
     """Return which model is meant; one in memory is saved into a folder that goes with `stack`."""
     if settings.model is None or isinstance(settings.model, str):
         return _resolve_path(settings, settings.model)
@@ -181,7 +181,7 @@ def _resolve(settings: ExportSettings, stack: ExitStack) -> SourceReference:
     return replace(_resolve_path(settings, str(file)), chosen_by="the program")
 
 
-def _resolve_path(settings: ExportSettings, model: str | None) -> SourceReference:
+def _resolve_path(settings: ExportSettings, model: str | None) -> SourceChoice:
     return resolve_source(
         model,
         weights=settings.weights,
@@ -208,16 +208,16 @@ def _device_uri(settings: ExportSettings, targets: Iterable[Target]) -> str:
     return named[0] if named else "local"
 
 
-def _make_feeds(settings: ExportSettings, reference: SourceReference, opened: OpenedModel, scratch: Path) -> FeedSet:
+def _make_feeds(settings: ExportSettings, choice: SourceChoice, opened: OpenedModel, scratch: Path) -> FeedSet:
     """Write the calibration and evaluation feeds: the user's, the demo's own, or noise."""
     folder = scratch / "feeds"
     if settings.data is not None:
         try:
             return load_feeds(settings.data, opened.inputs, folder, outputs=opened.outputs, seed=settings.seed)
         except BadInputError as error:
-            if reference.path == str(DEMO):
+            if choice.path == str(DEMO):
                 error.hint = f"no model was named, so this is the embedded demo{error.hint and '; '}{error.hint}"
             raise
-    if reference.path == str(DEMO):
+    if choice.path == str(DEMO):
         return demo_feeds(opened.inputs, folder)
     return noise_feeds(opened.inputs, opened.ranges, folder, seed=settings.seed)

@@ -14,7 +14,7 @@ from edgeopt.pipeline.plan import Plan
 from edgeopt.pipeline.reference import save_reference
 from edgeopt.pipeline.workspace import cannot_write
 from edgeopt.report.schema import SOURCE_TARGET
-from edgeopt.source.reference import RUNNER
+from edgeopt.source.choice import RUNNER
 
 if TYPE_CHECKING:
     from edgeopt.data import FeedSet

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from edgeopt.pipeline.plan import Plan
     from edgeopt.pipeline.request import ExportSettings, Progress
     from edgeopt.pipeline.workspace import Workspace
-    from edgeopt.source.reference import SourceReference
+    from edgeopt.source.choice import SourceChoice
 
 WORKER_BYTES = 4 << 30
 """Memory that one worker may well need; decides how many run at once, never stops one."""
@@ -70,13 +70,13 @@ class Workers:
     """The worker processes of one run.
 
     Args:
-        reference: The source model as the user named it.
+        choice: The source model as the user named it.
         workspace: Where artifacts and logs go.
         settings: Time and memory limits, and how many workers run at once.
         progress: Is told what is going on.
     """
 
-    reference: SourceReference
+    choice: SourceChoice
     workspace: Workspace
     settings: ExportSettings
     progress: Progress
@@ -227,7 +227,7 @@ class Workers:
             channel.close()
         message = {
             "op": "open",
-            "reference": self.reference.to_dict(),
+            "choice": self.choice.to_dict(),
             "workspace": str(self.workspace.scratch),
             "log": str(log),
         }

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from edgeopt.measure.measurement import Measurement
     from edgeopt.pipeline.exporting import OpenedModel
     from edgeopt.pipeline.ranking import Bound
-    from edgeopt.source.reference import SourceReference
+    from edgeopt.source.choice import SourceChoice
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +123,7 @@ def exit_code(run: schema.Run, named: Container[str]) -> ExitCode:
     return max(codes, default=ExitCode.OK)
 
 
-def model_record(reference: SourceReference, opened: OpenedModel, shipped: ShippedModel) -> schema.ModelRecord:
+def model_record(choice: SourceChoice, opened: OpenedModel, shipped: ShippedModel) -> schema.ModelRecord:
     """Return the source model as the run keeps it."""
     return schema.ModelRecord(
         name=opened.name,
@@ -132,8 +132,8 @@ def model_record(reference: SourceReference, opened: OpenedModel, shipped: Shipp
         size_bytes=shipped.size_bytes,
         inputs=_tensors(opened.inputs),
         outputs=_tensors(opened.outputs),
-        path=reference.path,
-        chosen_by=reference.chosen_by,
+        path=choice.path,
+        chosen_by=choice.chosen_by,
         warnings=opened.warnings,
     )
 

@@ -10,7 +10,7 @@ from edgeopt.measure.session import Session, Settings
 from edgeopt.measure.stats import round_spread
 from edgeopt.pipeline.harnesses import open_harness, push_artifact, reconnect
 from edgeopt.report.schema import SOURCE_TARGET
-from edgeopt.source.reference import RUNNER
+from edgeopt.source.choice import RUNNER
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

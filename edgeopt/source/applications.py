@@ -12,7 +12,7 @@ from edgeopt.errors import BadInputError, UsageError, one_line
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from edgeopt.source.reference import SourceReference
+    from edgeopt.source.choice import SourceChoice
 
 PREFIX = "keras:"
 # A list of names here answers a misspelt one without importing Keras; a test keeps it equal to what Keras has.
@@ -76,7 +76,7 @@ def find_application(name: str) -> str:
     raise UsageError(f"Keras Applications has no {name!r}", hint=hint)
 
 
-def build_application(reference: SourceReference) -> Any:
+def build_application(choice: SourceChoice) -> Any:
     """Return the Keras model of an architecture, with the weights that were asked for.
 
     Raises:
@@ -84,15 +84,15 @@ def build_application(reference: SourceReference) -> Any:
     """
     import keras
 
-    build = getattr(keras.applications, reference.application)
-    weights = None if reference.weights == "none" else reference.weights
-    shapes = list(reference.input_shapes.values())
+    build = getattr(keras.applications, choice.application)
+    weights = None if choice.weights == "none" else choice.weights
+    shapes = list(choice.input_shapes.values())
     given = {"input_shape": shapes[0]} if shapes else {}
     try:
         with _short_patience():
             return build(weights=weights, **given)
     except Exception as error:
-        raise _explain(error, reference) from error
+        raise _explain(error, choice) from error
 
 
 @contextmanager
@@ -106,12 +106,12 @@ def _short_patience() -> Iterator[None]:
         socket.setdefaulttimeout(before)
 
 
-def _explain(error: Exception, reference: SourceReference) -> BadInputError:
+def _explain(error: Exception, choice: SourceChoice) -> BadInputError:
     """Return what Keras said as one line with a way out."""
-    name = f"{PREFIX}{reference.application}"
+    name = f"{PREFIX}{choice.application}"
     text = one_line(error)
-    if reference.weights == "imagenet" and (isinstance(error, OSError) or "URL fetch failure" in text):
+    if choice.weights == "imagenet" and (isinstance(error, OSError) or "URL fetch failure" in text):
         return BadInputError(f"the ImageNet weights of {name} cannot be downloaded", hint=ALTERNATIVES)
-    if reference.weights not in {"imagenet", "none"}:
-        return BadInputError(f"the weights {reference.weights} do not fit {name}: {text}", hint=ALTERNATIVES)
+    if choice.weights not in {"imagenet", "none"}:
+        return BadInputError(f"the weights {choice.weights} do not fit {name}: {text}", hint=ALTERNATIVES)
     return BadInputError(f"{name} cannot be built: {text}", hint="--weights none allows other input shapes")

@@ -13,7 +13,7 @@ from edgeopt.errors import BadInputError, did_you_mean
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from edgeopt.source.reference import SourceReference
+    from edgeopt.source.choice import SourceChoice
 
 T = TypeVar("T")
 NUMBERS = {"bool", "float16", "float32", "float64"} | {
@@ -49,7 +49,7 @@ def plain_names(names: Iterable[str]) -> list[str]:
     return taken
 
 
-def fix_shapes(slots: Sequence[Slot], reference: SourceReference) -> tuple[list[TensorSpec], list[str]]:
+def fix_shapes(slots: Sequence[Slot], choice: SourceChoice) -> tuple[list[TensorSpec], list[str]]:
     """Return the slots with every dimension known, in the same order, and warnings.
 
     Raises:
@@ -57,8 +57,8 @@ def fix_shapes(slots: Sequence[Slot], reference: SourceReference) -> tuple[list[
     """
     if not slots:
         raise BadInputError("the model has no inputs", hint="choose another signature, or save it with its inputs")
-    given = by_name(reference.input_shapes, [slot.name for slot in slots], "--input-shape")
-    specs = [_fix(slot, given.get(slot.name), reference.batch, alone=len(slots) == 1) for slot in slots]
+    given = by_name(choice.input_shapes, [slot.name for slot in slots], "--input-shape")
+    specs = [_fix(slot, given.get(slot.name), choice.batch, alone=len(slots) == 1) for slot in slots]
     batches = {spec.shape[0] for spec in specs}
     if len(batches) > 1:
         listed = ", ".join(f"{spec.name} {_text(spec.shape)}" for spec in specs)
@@ -66,7 +66,7 @@ def fix_shapes(slots: Sequence[Slot], reference: SourceReference) -> tuple[list[
             f"the inputs do not share their first dimension, the batch: {listed}",
             hint="save the model with the batch first in every input",
         )
-    fixed = batches - {reference.batch}
+    fixed = batches - {choice.batch}
     return specs, [f"the model itself fixes the batch: it is {batch}" for batch in fixed]
 
 

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeopt.errors import KINDS, BadInputError, EdgeoptError, one_line, readable
+from edgeopt.source.choice import SourceChoice
 from edgeopt.source.inputs import Slot, argument_names, plain_names
 from edgeopt.source.load import explain, import_custom
 from edgeopt.source.normalise import normalise
 from edgeopt.source.precision import HALF, float32_config
-from edgeopt.source.reference import SourceReference
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 ERROR = "error.json"
 
 
-def normalise_legacy(reference: SourceReference, folder: Path) -> None:
+def normalise_legacy(choice: SourceChoice, folder: Path) -> None:
     """Fill `folder` with the normalised form of a Keras 2 file.
 
     Raises:
@@ -35,11 +35,11 @@ def normalise_legacy(reference: SourceReference, folder: Path) -> None:
     """
     if importlib.util.find_spec("tf_keras") is None:
         raise BadInputError(
-            f"{reference.path} was written by Keras 2 and Keras 3 cannot read it", hint='pip install "edgeopt[legacy]"'
+            f"{choice.path} was written by Keras 2 and Keras 3 cannot read it", hint='pip install "edgeopt[legacy]"'
         )
     child = subprocess.run(
         [sys.executable, "-m", "edgeopt.source.legacy", str(folder)],
-        input=json.dumps(reference.to_dict()),
+        input=json.dumps(choice.to_dict()),
         text=True,
         stdout=2,  # the caller's standard output may be a conversation
         env={**os.environ, "TF_USE_LEGACY_KERAS": "1"},
@@ -49,7 +49,7 @@ def normalise_legacy(reference: SourceReference, folder: Path) -> None:
         error = json.loads((folder / ERROR).read_text("utf-8"))
         raise KINDS[error["kind"]](error["message"], hint=error["hint"])
     if child.returncode != 0:
-        raise BadInputError(f"{reference.path} cannot be loaded: its process ended with code {child.returncode}")
+        raise BadInputError(f"{choice.path} cannot be loaded: its process ended with code {child.returncode}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,22 +106,22 @@ def _sources(node: Any) -> list[Any]:
 
 
 def main() -> None:
-    """Normalise the reference on standard input into the folder of the first argument."""
+    """Normalise the source that is chosen on standard input into the folder of the first argument."""
     folder = Path(sys.argv[1])
-    reference = SourceReference.from_dict(json.load(sys.stdin))
+    choice = SourceChoice.from_dict(json.load(sys.stdin))
     try:
-        import_custom(reference.custom_modules)
-        normalise(_open(reference), reference).write(folder)
+        import_custom(choice.custom_modules)
+        normalise(_open(choice), choice).write(folder)
     except EdgeoptError as error:
         answer = {"kind": error.kind, "message": error.message, "hint": error.hint}
         (folder / ERROR).write_text(json.dumps(answer), "utf-8")
 
 
-def _open(reference: SourceReference) -> LegacyModel:
+def _open(choice: SourceChoice) -> LegacyModel:
     """Load the file; whether code in it may run was asked before this process was started."""
     import tf_keras
 
-    path = Path(reference.path)
+    path = Path(choice.path)
     try:
         trained = tf_keras.models.load_model(path, compile=False)
     except Exception as error:

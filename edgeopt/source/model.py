@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from edgeopt.contract import Array, Feed
-    from edgeopt.source.reference import SourceReference
+    from edgeopt.source.choice import SourceChoice
 
 
-def open_source(reference: SourceReference, workspace: Path, *, host_python: str | None = None) -> LoadedSource:
+def open_source(choice: SourceChoice, workspace: Path, *, host_python: str | None = None) -> LoadedSource:
     """Open and normalise the source model; when another worker of the run has done so, read what it wrote.
 
     Args:
-        reference: Which model.
+        choice: Which model.
         workspace: The folder of this run; what is made once per run lies in `source` and `shared` under it.
         host_python: Where this is a backend's own environment, the interpreter that has TensorFlow. The model must
             have been normalised before.
@@ -41,21 +41,21 @@ def open_source(reference: SourceReference, workspace: Path, *, host_python: str
         BadInputError: The model cannot be used.
     """
     prepare_keras()
-    opening = _Opening(reference, Shelf(workspace / "source"))
+    opening = _Opening(choice, Shelf(workspace / "source"))
     if host_python is None:
-        import_custom(reference.custom_modules)
+        import_custom(choice.custom_modules)
     folder = opening.shelf.once("normalised", opening.normalise_into)
     spec = json.loads((folder / SPEC).read_text("utf-8"))
     inputs, outputs = _specs(spec["inputs"]), _specs(spec["outputs"])
     return LoadedSource(
-        name=reference.name,
-        format="keras" if reference.format == "application" else reference.format,
+        name=choice.name,
+        format="keras" if choice.format == "application" else choice.format,
         path=opening.path(),
         inputs=inputs,
         outputs=outputs,
-        signature=reference.signature,
-        custom_modules=reference.custom_modules,
-        trusted=reference.trusted,
+        signature=choice.signature,
+        custom_modules=choice.custom_modules,
+        trusted=choice.trusted,
         ranges={name: (low, high) for name, (low, high) in spec["ranges"].items()},
         warnings=tuple(spec["warnings"]),
         _opening=opening,
@@ -117,7 +117,7 @@ class LoadedSource:
 class _Opening:
     """What is loaded of a source model so far; everything heavy comes when it is first asked for."""
 
-    reference: SourceReference
+    choice: SourceChoice
     shelf: Shelf
     _keras: Any = None
     _normalised: Normalised | None = None
@@ -125,9 +125,9 @@ class _Opening:
 
     def path(self) -> Path:
         """Return the file or folder that the user would ship; an application is saved as a `.keras` for that."""
-        if self.reference.format != "application":
-            return Path(self.reference.path)
-        file = f"{self.reference.name}.keras"
+        if self.choice.format != "application":
+            return Path(self.choice.path)
+        file = f"{self.choice.name}.keras"
         return self.shelf.once("application", lambda folder: self.keras().save(folder / file)) / file
 
     def normalise_into(self, folder: Path) -> None:
@@ -135,7 +135,7 @@ class _Opening:
         try:
             self._normalised = self._normalise_signature(folder) if self._is_saved_model else self._normalise_keras()
         except OldKerasFileError:
-            normalise_legacy(self.reference, folder)
+            normalise_legacy(self.choice, folder)
         else:
             self._normalised.write(folder)
 
@@ -160,46 +160,46 @@ class _Opening:
         """Return the Keras model."""
         if self._is_saved_model:
             raise ExportError(
-                f"{self.reference.path} is a SavedModel, and this needs a Keras model",
+                f"{self.choice.path} is a SavedModel, and this needs a Keras model",
                 hint="give the .keras or .h5 file of the model",
             )
         try:
             return self._load_keras()
         except OldKerasFileError as error:
             raise ExportError(
-                f"{self.reference.path} was written by Keras 2, and only Keras 2 can load it",
+                f"{self.choice.path} was written by Keras 2, and only Keras 2 can load it",
                 hint="load it with tf_keras, or save it again with Keras 3",
             ) from error
 
     @property
     def _is_saved_model(self) -> bool:
-        return self.reference.format == "saved_model"
+        return self.choice.format == "saved_model"
 
     def _normalise_keras(self) -> Normalised:
-        shapes = self.reference.input_shapes
+        shapes = self.choice.input_shapes
         only = next(iter(shapes.values())) if len(shapes) == 1 else None
-        return normalise(find_layout(self._load_keras(), only, trusted=self.reference.trusted), self.reference)
+        return normalise(find_layout(self._load_keras(), only, trusted=self.choice.trusted), self.choice)
 
     def _normalise_signature(self, folder: Path) -> Normalised:
-        path, name = Path(self.reference.path), self.reference.signature
+        path, name = Path(self.choice.path), self.choice.signature
         with edited_copy(path, folder / "readable", forget_slots) as copy:
             readable = copy or path
             signature = Signature(readable, name, shown=path)
             with edited_copy(readable, folder / "repaired", self._fix_batch) as repaired:
                 if repaired is not None:
                     with suppress(BadInputError):  # where the repair does not fit, the model goes on as it is
-                        return normalise(signature.through(Signature(repaired, name, shown=path)), self.reference)
-            return normalise(signature, self.reference)
+                        return normalise(signature.through(Signature(repaired, name, shown=path)), self.choice)
+            return normalise(signature, self.choice)
 
     def _fix_batch(self, graph: Any) -> int:
-        return fix_batch(graph, self.reference.batch)
+        return fix_batch(graph, self.choice.batch)
 
     def _load_keras(self) -> Any:
         if self._keras is None:
-            if self.reference.format == "application":
-                self._keras = build_application(self.reference)
+            if self.choice.format == "application":
+                self._keras = build_application(self.choice)
             else:
-                self._keras = load_keras(Path(self.reference.path), trusted=self.reference.trusted)
+                self._keras = load_keras(Path(self.choice.path), trusted=self.choice.trusted)
         return self._keras
 
 

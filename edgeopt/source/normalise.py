@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edgeopt.contract import Array, Feed
-    from edgeopt.source.reference import SourceReference
+    from edgeopt.source.choice import SourceChoice
 
 SIGNATURE = "serving_default"
 MODEL, SPEC = "saved_model", "spec.json"
@@ -121,16 +121,16 @@ class Normalised:
         return sorted(graph.variables, key=lambda variable: order.get(id(variable.handle), len(order)))
 
 
-def normalise(opened: Opened, reference: SourceReference) -> Normalised:
+def normalise(opened: Opened, choice: SourceChoice) -> Normalised:
     """Return the normalised form of an opened model, checked against it on one feed.
 
     Raises:
         BadInputError: A shape is missing or does not fit, the model does not run, or it changed on the way.
     """
-    specs, warnings = fix_shapes(opened.slots, reference)
+    specs, warnings = fix_shapes(opened.slots, choice)
     inputs = tuple(sorted(specs, key=lambda spec: spec.name))
     _check_room(inputs)
-    ranges = choose_ranges(inputs, opened.found_ranges(), reference.input_ranges)
+    ranges = choose_ranges(inputs, opened.found_ranges(), choice.input_ranges)
     warnings += [f"the input {old!r} is called {new} from here on" for old, new in opened.renamed]
     if opened.half:
         warnings.append("trained in mixed precision; exported in float32")

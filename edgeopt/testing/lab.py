@@ -201,7 +201,7 @@ class Lab:
         elsewhere = self.root / place / f"elsewhere-{name}"
         plan = Plan(Target(name, "", self.backend.name), self.registered, self._options())
         before: Snapshot | None = None
-        with _watched_process(elsewhere), closing(Workers(model.reference, workspace, settings, Silence())) as workers:
+        with _watched_process(elsewhere), closing(Workers(model.choice, workspace, settings, Silence())) as workers:
             if place == PLAIN:
                 before = Snapshot.take(self._watched(model, workspace, elsewhere))
             ((_, outcome),) = workers.export([plan], model.calibration, lambda _: None)
@@ -220,7 +220,7 @@ class Lab:
         """Return the places in which an export must change nothing."""
         top = sys.modules[self.backend.__module__.partition(".")[0]]
         plugin = [Path(place) for place in getattr(top, "__path__", [top.__file__])]
-        return [Path(model.reference.path), model.source, model.calibration, workspace.scratch, elsewhere, *plugin]
+        return [Path(model.choice.path), model.source, model.calibration, workspace.scratch, elsewhere, *plugin]
 
     def _channel(self, log: Path, threads: int) -> Channel:
         environment = self.registered.environment

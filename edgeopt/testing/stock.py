@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgeopt.contract import TensorSpec
 from edgeopt.errors import UnavailableError
-from edgeopt.source.reference import DEMO, SourceReference, resolve_source
+from edgeopt.source.choice import DEMO, SourceChoice, resolve_source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -49,7 +49,7 @@ class Stocked:
     """One model that is ready to be exported."""
 
     folder: Path
-    reference: SourceReference
+    choice: SourceChoice
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
 
@@ -84,8 +84,8 @@ class Stocked:
     def read(cls, folder: Path) -> Stocked:
         """Return the model that lies in a folder which `_build` has filled."""
         said = json.loads((folder / "model.json").read_text("utf-8"))
-        reference = SourceReference.from_dict(said["reference"])
-        return cls(folder, reference, _specs(said["inputs"]), _specs(said["outputs"]))
+        choice = SourceChoice.from_dict(said["choice"])
+        return cls(folder, choice, _specs(said["inputs"]), _specs(said["outputs"]))
 
 
 def stocked(name: str) -> Stocked:
@@ -140,8 +140,8 @@ def _build(name: str, folder: Path) -> None:
     batches = {"small": SMALL_BATCH, "large": LARGE_BATCH, "huge": HUGE_BATCH}
     is_demo = name in {"demo", AGAIN}
     model = DEMO if is_demo else _BUILDERS[name](folder)
-    reference = resolve_source(str(model), batch=batches.get(name, 1))
-    source = open_source(reference, folder)
+    choice = resolve_source(str(model), batch=batches.get(name, 1))
+    source = open_source(choice, folder)
     if is_demo:
         demo_feeds(source.inputs, folder / "feeds")
         _cut(folder / "feeds" / "evaluation", folder / "shorter", DEMO_IMAGES)
@@ -154,7 +154,7 @@ def _build(name: str, folder: Path) -> None:
     wanted = [np.concatenate([np.atleast_1d(answer[spec.name]) for answer in answers]) for spec in source.outputs]
     np.savez(folder / "wanted.npz", *wanted)
     specs = {"inputs": [asdict(s) for s in source.inputs], "outputs": [asdict(s) for s in source.outputs]}
-    (folder / "model.json").write_text(json.dumps({"reference": reference.to_dict(), **specs}), "utf-8")
+    (folder / "model.json").write_text(json.dumps({"choice": choice.to_dict(), **specs}), "utf-8")
 
 
 def _cut(feeds: Path, folder: Path, count: int) -> None:

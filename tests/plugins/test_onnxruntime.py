@@ -15,8 +15,8 @@ import pytest
 
 from edgeopt.api import Artifact, ExportError, ExportRequest
 from edgeopt.options import check_options_class
+from edgeopt.source.choice import resolve_source
 from edgeopt.source.model import LoadedSource, open_source
-from edgeopt.source.reference import resolve_source
 from edgeopt.targets import find_targets
 from edgeopt_onnxruntime import backend as backend_module
 from edgeopt_onnxruntime.backend import OnnxRuntime
@@ -207,7 +207,7 @@ from pathlib import Path
 import numpy as np
 from edgeopt.api import ExportRequest
 from edgeopt.source.model import open_source
-from edgeopt.source.reference import resolve_source
+from edgeopt.source.choice import resolve_source
 from edgeopt_onnxruntime.backend import OnnxRuntime
 from edgeopt_onnxruntime.production import Options
 from tests.plugins.models import transformer

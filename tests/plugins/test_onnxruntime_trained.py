@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from edgeopt.api import Artifact, ExportRequest
+from edgeopt.source.choice import resolve_source
 from edgeopt.source.model import LoadedSource, open_source
-from edgeopt.source.reference import resolve_source
 from edgeopt_onnxruntime.backend import OnnxRuntime
 from edgeopt_onnxruntime.conversion import answers_of
 from edgeopt_onnxruntime.production import Options

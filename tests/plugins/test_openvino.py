@@ -15,8 +15,8 @@ import pytest
 
 from edgeopt.api import Artifact, ExportError, ExportRequest
 from edgeopt.options import check_options_class
+from edgeopt.source.choice import resolve_source
 from edgeopt.source.model import LoadedSource, open_source
-from edgeopt.source.reference import resolve_source
 from edgeopt.targets import find_targets
 from edgeopt_openvino import conversion, proof, quantization, runner
 from edgeopt_openvino.backend import OpenVino
@@ -390,7 +390,7 @@ sys.addaudithook(lambda event, _: heard.append(event) if event in {"socket.conne
 import numpy as np
 from edgeopt.api import ExportRequest
 from edgeopt.source.model import open_source
-from edgeopt.source.reference import resolve_source
+from edgeopt.source.choice import resolve_source
 from edgeopt_openvino import runner
 from edgeopt_openvino.backend import OpenVino
 from edgeopt_openvino.production import Candidate, Options, choose

@@ -15,8 +15,8 @@ import pytest
 
 from edgeopt.api import Artifact, ExportError, ExportRequest
 from edgeopt.source.agreement import sample_feed
+from edgeopt.source.choice import resolve_source
 from edgeopt.source.model import LoadedSource, open_source
-from edgeopt.source.reference import resolve_source
 from edgeopt.targets import find_targets
 from edgeopt_saved_model.backend import NO_OWNERS, NOTHING, SavedWithoutOptimizer, in_words, size_bytes
 from edgeopt_saved_model.calls import arguments, results

@@ -11,8 +11,8 @@ import pytest
 
 from edgeopt.api import Artifact, ExportError, ExportRequest
 from edgeopt.options import check_options_class
+from edgeopt.source.choice import resolve_source
 from edgeopt.source.model import LoadedSource, open_source
-from edgeopt.source.reference import resolve_source
 from edgeopt.targets import find_targets
 from edgeopt_tf_gpu import half
 from edgeopt_tf_gpu.backend import GpuOptions, TfGpu

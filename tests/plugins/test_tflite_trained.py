@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from edgeopt.api import Artifact, ExportRequest
+from edgeopt.source.choice import resolve_source
 from edgeopt.source.model import LoadedSource, open_source
-from edgeopt.source.reference import resolve_source
 from edgeopt_tflite import runner
 from edgeopt_tflite.backend import Tflite
 from edgeopt_tflite.production import Options

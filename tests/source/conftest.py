@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from edgeopt.source.choice import resolve_source
 from edgeopt.source.model import LoadedSource, open_source
-from edgeopt.source.reference import resolve_source
 
 Open = Callable[..., LoadedSource]
 

@@ -7,7 +7,7 @@ import pytest
 
 from edgeopt.errors import BadInputError, UsageError
 from edgeopt.source.applications import NAMES, build_application, find_application
-from edgeopt.source.reference import resolve_source
+from edgeopt.source.choice import resolve_source
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras with NumPy 2.4
 
@@ -47,16 +47,16 @@ def test_weights_that_do_not_fit(tmp_path):
 
     file = tmp_path / "small.weights.h5"
     keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]).save_weights(file)
-    reference = resolve_source("keras:MobileNet", weights=str(file), input_shapes=["32,32,3"])
+    choice = resolve_source("keras:MobileNet", weights=str(file), input_shapes=["32,32,3"])
     with pytest.raises(BadInputError, match="do not fit keras:MobileNet") as caught:
-        build_application(reference)
+        build_application(choice)
     assert caught.value.hint == "use --weights none, --weights FILE, or give the path of a model"
 
 
 def test_a_shape_that_the_architecture_refuses():
-    reference = resolve_source("keras:MobileNet", weights="none", input_shapes=["8,8,3"])
+    choice = resolve_source("keras:MobileNet", weights="none", input_shapes=["8,8,3"])
     with pytest.raises(BadInputError, match="keras:MobileNet cannot be built: ") as caught:
-        build_application(reference)
+        build_application(choice)
     assert "\n" not in caught.value.message
 
 
@@ -64,7 +64,7 @@ def test_a_download_without_a_network_fails_fast(tmp_path):
     script = """
 from edgeopt.errors import BadInputError
 from edgeopt.source.applications import build_application
-from edgeopt.source.reference import resolve_source
+from edgeopt.source.choice import resolve_source
 try:
     build_application(resolve_source("keras:MobileNet"))
 except BadInputError as error:

@@ -24,7 +24,7 @@ from pathlib import Path
 sys.modules["tf_keras"] = None  # as where it is not installed
 import numpy as np
 from edgeopt.source.model import open_source
-from edgeopt.source.reference import resolve_source
+from edgeopt.source.choice import resolve_source
 
 source = open_source(resolve_source(sys.argv[1]), Path(sys.argv[2]))
 np.save(sys.argv[2] + "/answer.npy", source.infer({"x": np.ones((1, 4), np.float32)})["y"])

@@ -2,8 +2,8 @@ import pytest
 
 from edgeopt.contract import TensorSpec
 from edgeopt.errors import BadInputError
+from edgeopt.source.choice import resolve_source
 from edgeopt.source.inputs import Slot, argument_names, fix_shapes, plain_names
-from edgeopt.source.reference import resolve_source
 
 
 def fix(*slots: Slot, **options):

@@ -5,8 +5,8 @@ import pytest
 
 from edgeopt.contract import TensorSpec
 from edgeopt.errors import BadInputError, ExportError
+from edgeopt.source.choice import resolve_source
 from edgeopt.source.model import open_source
-from edgeopt.source.reference import resolve_source
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),  # Keras with NumPy 2.4
@@ -68,8 +68,8 @@ def test_the_saved_model_holds_each_weight_once_and_nothing_else(open_model, sma
 def test_a_second_worker_does_not_load_the_model_again(open_model, small, feed, workspace, tmp_path):
     first = open_model(small)
     (tmp_path / "model.keras").rename(tmp_path / "elsewhere.keras")
-    reference = resolve_source(str(tmp_path / "elsewhere.keras"))
-    second = open_source(reference, workspace)
+    choice = resolve_source(str(tmp_path / "elsewhere.keras"))
+    second = open_source(choice, workspace)
     assert (second.inputs, second.outputs, second.ranges) == (first.inputs, first.outputs, first.ranges)
     assert second.saved_model() == first.saved_model()
     (tmp_path / "elsewhere.keras").unlink()

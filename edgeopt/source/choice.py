@@ -22,7 +22,7 @@ RUNNER = Path(__file__).with_name("runner.py")
 
 
 @dataclass(frozen=True, slots=True)
-class SourceReference:
+class SourceChoice:
     """One source model and everything the user said about it; passes between processes as JSON."""
 
     name: str
@@ -50,7 +50,7 @@ class SourceReference:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> SourceReference:
+    def from_dict(cls, values: Mapping[str, Any]) -> SourceChoice:
         """Return the record that `to_dict` wrote, also after a way through JSON."""
         lists = {
             "input_shapes": {name: tuple(shape) for name, shape in values["input_shapes"].items()},
@@ -71,7 +71,7 @@ def resolve_source(  # noqa: PLR0913 - one argument per option of the command li
     custom_modules: Iterable[str] = (),
     trusted: bool = False,
     folder: Path | None = None,
-) -> SourceReference:
+) -> SourceChoice:
     """Return which model is meant, after the checks that need no TensorFlow.
 
     Args:
@@ -117,7 +117,7 @@ def _choose(model: str | None, folder: Path) -> tuple[str, str]:
     return str(DEMO), "the embedded demo"
 
 
-def _application(text: str, weights: str | None, folder: Path, given: dict[str, Any]) -> SourceReference:
+def _application(text: str, weights: str | None, folder: Path, given: dict[str, Any]) -> SourceChoice:
     name = find_application(text)
     if given["signature"] is not None:
         raise UsageError("--signature goes with a SavedModel folder only")
@@ -127,10 +127,10 @@ def _application(text: str, weights: str | None, folder: Path, given: dict[str, 
         if not file.is_file():
             raise BadInputError(f"there is no weights file {weights}", hint="--weights takes imagenet, none or a file")
         weights = str(file)
-    return SourceReference(name, "application", "", name, weights, **given)
+    return SourceChoice(name, "application", "", name, weights, **given)
 
 
-def _file(text: str, weights: str | None, folder: Path, given: dict[str, Any]) -> SourceReference:
+def _file(text: str, weights: str | None, folder: Path, given: dict[str, Any]) -> SourceChoice:
     if weights is not None:
         raise UsageError(f"--weights goes with {PREFIX}NAME only", hint=f"for instance {PREFIX}MobileNetV2")
     path = (folder / Path(text).expanduser()).absolute()
@@ -139,7 +139,7 @@ def _file(text: str, weights: str | None, folder: Path, given: dict[str, Any]) -
     kind = check_file(path)
     if given["signature"] is not None and kind != "saved_model":
         raise UsageError("--signature goes with a SavedModel folder only")
-    return SourceReference(_short_name(path), kind, str(path), "", None, **given)
+    return SourceChoice(_short_name(path), kind, str(path), "", None, **given)
 
 
 def _missing(text: str, path: Path) -> BadInputError:

@@ -6,7 +6,7 @@ import zipfile
 import pytest
 
 from edgeopt.errors import BadInputError, UsageError
-from edgeopt.source.reference import DEMO, SourceReference, resolve_source
+from edgeopt.source.choice import DEMO, SourceChoice, resolve_source
 
 
 @pytest.fixture
@@ -18,7 +18,7 @@ def model(tmp_path):
 
 
 def test_a_file_and_its_options(tmp_path, model):
-    reference = resolve_source(
+    choice = resolve_source(
         model.name,
         folder=tmp_path,
         input_shapes=["a=8,3"],
@@ -27,7 +27,7 @@ def test_a_file_and_its_options(tmp_path, model):
         custom_modules=["mine.layers"],
         trusted=True,
     )
-    assert reference == SourceReference(
+    assert choice == SourceChoice(
         name="my_model",
         format="keras",
         path=str(model),
@@ -41,13 +41,13 @@ def test_a_file_and_its_options(tmp_path, model):
         trusted=True,
         chosen_by="the command line",
     )
-    assert SourceReference.from_dict(json.loads(json.dumps(reference.to_dict()))) == reference
+    assert SourceChoice.from_dict(json.loads(json.dumps(choice.to_dict()))) == choice
 
 
 def test_an_application(tmp_path):
-    reference = resolve_source("keras:mobilenetv2")
-    assert (reference.name, reference.format, reference.path) == ("MobileNetV2", "application", "")
-    assert (reference.application, reference.weights) == ("MobileNetV2", "imagenet")
+    choice = resolve_source("keras:mobilenetv2")
+    assert (choice.name, choice.format, choice.path) == ("MobileNetV2", "application", "")
+    assert (choice.application, choice.weights) == ("MobileNetV2", "imagenet")
     weights = tmp_path / "w.h5"
     weights.touch()
     assert resolve_source("keras:MobileNetV2", weights="w.h5", folder=tmp_path).weights == str(weights)
@@ -57,14 +57,14 @@ def test_an_application(tmp_path):
 
 
 def test_no_model_is_the_demo(tmp_path):
-    reference = resolve_source(None, folder=tmp_path)
-    assert (reference.name, reference.path, reference.chosen_by) == ("demo", str(DEMO), "the embedded demo")
+    choice = resolve_source(None, folder=tmp_path)
+    assert (choice.name, choice.path, choice.chosen_by) == ("demo", str(DEMO), "the embedded demo")
 
 
 def test_no_model_is_what_the_project_names(tmp_path, model):
     (tmp_path / "edgeopt.toml").write_text(f"model = '{model.name}'")
-    reference = resolve_source(None, folder=tmp_path)
-    assert (reference.path, reference.chosen_by) == (str(model), "edgeopt.toml")
+    choice = resolve_source(None, folder=tmp_path)
+    assert (choice.path, choice.chosen_by) == (str(model), "edgeopt.toml")
     assert resolve_source("keras:VGG16", folder=tmp_path).chosen_by == "the command line"
 
 
@@ -72,8 +72,8 @@ def test_a_folder_that_is_only_a_version_is_called_as_its_parent(tmp_path):
     folder = tmp_path / "keyword-spotter" / "3"
     folder.mkdir(parents=True)
     (folder / "saved_model.pb").touch()
-    reference = resolve_source(str(folder), signature="serve")
-    assert (reference.name, reference.format, reference.signature) == ("keyword-spotter", "saved_model", "serve")
+    choice = resolve_source(str(folder), signature="serve")
+    assert (choice.name, choice.format, choice.signature) == ("keyword-spotter", "saved_model", "serve")
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_options_that_are_wrong(tmp_path, text, options, message):
 
 def test_resolving_loads_nothing_heavy():
     script = (
-        "import sys; from edgeopt.source.reference import resolve_source; resolve_source(None);"
+        "import sys; from edgeopt.source.choice import resolve_source; resolve_source(None);"
         "print([name for name in ('tensorflow', 'keras', 'numpy', 'h5py') if name in sys.modules])"
     )
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
