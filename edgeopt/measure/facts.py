@@ -185,12 +185,12 @@ def about_governor(governor: str | None) -> str:
 def _about_noise(before: Health, after: Health, spreads: Mapping[str, float]) -> Iterator[str]:
     busy = max((share for share in (before.busy_share, after.busy_share) if share is not None), default=0.0)
     if busy > BUSY_SHARE:
-        yield f"other processes used {busy:.0%} of the machine; end them and measure again"
+        yield f"other processes used {100 * busy:.0f} % of the machine; end them and measure again"
     noisy = sorted(name for name, spread in spreads.items() if spread > WIDE_SPREAD)
     if noisy:
         yield (
-            f"the rounds of {', '.join(noisy)} lay more than {WIDE_SPREAD:.0%} apart; measure again on a quiet machine"
-            " or with more --seconds"
+            f"the rounds of {', '.join(noisy)} lay more than {100 * WIDE_SPREAD:.0f} % apart; measure again on a quiet"
+            " machine or with more --seconds"
         )
 
 

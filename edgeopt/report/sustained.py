@@ -166,6 +166,6 @@ def _disturbed(found: Sequence[tuple[Result, Sustained]]) -> Iterator[str]:
     names = [name for name, part in busy.items() if part > BUSY_SHARE]
     if names:
         yield (
-            f"Other processes used up to {max(busy.values()):.0%} of the device around {listed(names)}, and may have"
-            " made them slower; end them and measure again."
+            f"Other processes used up to {100 * max(busy.values()):.0f} % of the device around {listed(names)}, and may"
+            " have made them slower; end them and measure again."
         )

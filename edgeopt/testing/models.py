@@ -44,14 +44,14 @@ class ModelChecks(Subject):
         """The same class as the source on the demo's images."""
         source = stocked("demo").wanted()
         answers = self.answers()
-        expected = f"the answer of the source on at least {self.min_agreement:.1%} of the demo's images"
+        expected = f"the answer of the source on at least {100 * self.min_agreement:.1f} % of the demo's images"
         try:
             agreement = fidelity.compare(answers, source).top1_agreement
             nonsense = fidelity.degenerate(answers, source)
         except ExportError as error:
             refuse(Section.FIDELITY, expected, error.message)
         require(nonsense is None, Section.FIDELITY, expected, str(nonsense))
-        found = f"on {agreement or 0.0:.1%}"
+        found = f"on {100 * (agreement or 0.0):.1f} %"
         require((agreement or 0.0) >= self.min_agreement, Section.FIDELITY, expected, found)
 
     def _must_take(self, model: str, what: str) -> None:

@@ -130,11 +130,11 @@ GOVERNED = "so clocks change while measuring; set it with: " + facts.GOVERNOR_CO
 SLOWED = "so something slows it; cool the device, check its power supply and measure again"
 THROTTLED = "cool it, check its power supply and measure again"
 DOUBTS = [
-    ({"busy_share": 0.5}, {}, "other processes used 50% of the machine; end them and measure again"),
+    ({"busy_share": 0.5}, {}, "other processes used 50 % of the machine; end them and measure again"),
     (
         {},
         {"b": 0.2, "a": 0.3, "c": 0.05},
-        "the rounds of a, b lay more than 10% apart; measure again on a quiet machine or with more --seconds",
+        "the rounds of a, b lay more than 10 % apart; measure again on a quiet machine or with more --seconds",
     ),
     ({"governor": "schedutil"}, {}, f"the CPU governor is schedutil, {GOVERNED}"),
     (
@@ -260,7 +260,7 @@ def test_the_summary_has_before_and_after():
         "battery_percent": [80, 79],
         "charging": [True, True],
         "doubts": [
-            "other processes used 40% of the machine; end them and measure again",
+            "other processes used 40 % of the machine; end them and measure again",
             f"the device was throttled during the run (thermal status light); {THROTTLED}",
         ],
     }

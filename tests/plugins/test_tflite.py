@@ -121,7 +121,9 @@ def test_int8_is_near_the_source(bench, name):
     assert artifact.metadata["quantizer"] == ("converter" if name in BY_CONVERTER else "litert")
     assert artifact.calibration_feeds == 24
     floats, count = artifact.metadata["float_operators"], artifact.metadata["operators"]
-    assert floats <= {"transformer": 5, "stacked": 2}.get(name, 1), "the converter may leave one SPLIT of zeros a layer"
+    assert floats <= {"transformer": 5, "stacked": 2, "bidirectional": 2}.get(name, 1), (
+        "the converter may leave one SPLIT of zeros a layer"
+    )
     said = [warning for warning in artifact.warnings if f"{floats} of {count} operators stay" in warning]
     assert len(said) == (floats > 0)
 

@@ -141,7 +141,7 @@ def test_beginnings_that_were_not_alike_are_told(run: Run) -> None:
 def test_a_device_that_was_not_quiet_is_told(run: Run) -> None:
     disturbed = replace(INT, sustained=replace(INT.sustained, health={**INT.sustained.health, "busy_share": [0.4, 0]}))
     text = told(run, FLOAT, disturbed)
-    assert "Other processes used up to 40% of the device around tflite-int8, and may have made them slower" in text
+    assert "Other processes used up to 40 % of the device around tflite-int8, and may have made them slower" in text
 
 
 def test_counters_of_throttling_count_where_they_grew(run: Run) -> None:

@@ -433,7 +433,7 @@ BADS = {
     ),
     "mistaken": Bad(
         "it agrees with the source on the demo",
-        "on 0.0%",
+        "on 0.0 %",
         "fidelity",
         runner={ANSWER: "        return {n: np.roll(v, n == 'probabilities', -1) for n, v in self.found.items()}"},
     ),
