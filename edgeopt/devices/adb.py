@@ -106,7 +106,7 @@ class AdbTransport:
         try:
             self._begin()
         except LinkLostError:
-            if ":" not in self._serial:  # on a cable
+            if ":" not in self._serial or self._closed:  # on a cable, or nobody waits for it any more
                 raise
             # adb forgets a phone in the network, or keeps a connection that is dead.
             for command in ("disconnect", "connect"):

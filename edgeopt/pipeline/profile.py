@@ -235,8 +235,8 @@ def run_profile(path: Path, devices: tuple[str, ...], settings: ExportSettings, 
             for name in names
         ]
         with ThreadPoolExecutor(len(runs)) as pool:
-            futures = [pool.submit(run.carry_out) for run in runs]
             try:
+                futures = [pool.submit(run.carry_out) for run in runs]
                 found = tuple(future.result() for future in futures)
             except BaseException:  # a Ctrl-C: the threads end when what they wait for has ended
                 for run in runs:
