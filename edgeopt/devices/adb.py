@@ -148,7 +148,9 @@ class AdbTransport:
             DeviceError: There is none; says why.
         """
         pulse = self._pulse = Pulse(self.argv("cat"))
-        if self._closed or not pulse.begin(CONNECT_S):
+        if self._closed:  # while it was starting
+            pulse.close()
+        if not pulse.begin(CONNECT_S):
             cause = self.why(pulse.said)
             self._drop()
             raise cause
@@ -177,7 +179,7 @@ class Pulse:
 
     def begin(self, wait_s: float) -> bool:
         """Return whether a first sign of life comes within a time; go on to ask for them if it does."""
-        if not self._answers(wait_s):
+        if not self._answers(wait_s) or self._closed.is_set():
             self.lost = True
             self._end()
             return False
@@ -189,9 +191,9 @@ class Pulse:
         """Ask no more."""
         self._closed.set()
         self._process.kill()
-        if self._thread is not None:
+        if self._thread is not None:  # else `begin` sees its end, unless the pipe is closed before that
             self._thread.join()
-        self._end()
+            self._end()
 
     def _watch(self) -> None:
         while not self._closed.wait(ALIVE_S):
