@@ -47,7 +47,7 @@ class CommandLine:
         install(site, name, code, version)
         self.environment["PYTHONPATH"] = str(site)
 
-    def start(self, *arguments):
+    def start(self, *arguments, **options):
         own = {"EDGEOPT_CACHE": str(self.folder / "cache"), "EDGEOPT_CONFIG": str(self.folder / "config")}
         environment = {**os.environ, "COLUMNS": "100", **own, **self.environment}
         return subprocess.Popen(
@@ -58,6 +58,7 @@ class CommandLine:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
+            **options,
         )
 
     def run(self, *arguments, timeout=300):

@@ -29,17 +29,22 @@ def open_device(name: str = LOCAL) -> Device:
         BadInputError: What is written down of it cannot be used.
         DeviceError: It cannot be reached.
     """
-    if name == LOCAL:
-        from edgeopt.devices.local import LocalDevice
-
-        return LocalDevice()
-    device = remote_device(find_entry(name))
+    device = find_device(name)
     try:
         device.connect()
     except BaseException:
         device.close()
         raise
     return device
+
+
+def find_device(name: str) -> Device:
+    """Return a device that is not connected yet; see `open_device`."""
+    if name == LOCAL:
+        from edgeopt.devices.local import LocalDevice
+
+        return LocalDevice()
+    return remote_device(find_entry(name))
 
 
 def remote_device(entry: Entry) -> RemoteDevice:

@@ -87,11 +87,13 @@ class AdbTransport:
         self.workdir = shlex.quote(workdir or WORKDIR)
         self._serial = serial
         self._pulse: Pulse | None = None
+        self._closed = False
 
     @property
     def lost(self) -> bool:
         """Whether the phone has stopped to give signs of life."""
-        return self._pulse is not None and self._pulse.lost
+        pulse = self._pulse
+        return self._closed or (pulse is not None and pulse.lost)
 
     def connect(self) -> None:
         """Reach the phone, or reach it again.
@@ -99,12 +101,12 @@ class AdbTransport:
         Raises:
             DeviceError: It cannot be reached, or does not let us in.
         """
-        self.close()
+        self._drop()
         _adb("devices")  # starts adb's server where there is none
         try:
             self._begin()
         except LinkLostError:
-            if ":" not in self._serial:  # on a cable
+            if ":" not in self._serial or self._closed:  # on a cable, or nobody waits for it any more
                 raise
             # adb forgets a phone in the network, or keeps a connection that is dead.
             for command in ("disconnect", "connect"):
@@ -113,7 +115,13 @@ class AdbTransport:
             self._begin()
 
     def argv(self, command: str) -> list[str]:
-        """Return the adb that runs a command on the phone."""
+        """Return the adb that runs a command on the phone.
+
+        Raises:
+            DeviceError: It was let go of.
+        """
+        if self._closed:
+            raise DeviceError(f"{self.uri} was let go of")
         # -T: no terminal, which would change bytes. `exec-out` loses the exit code and mixes in what is an error.
         return [*_program(), "-s", self._serial, "shell", "-T", command]
 
@@ -123,10 +131,15 @@ class AdbTransport:
         return explain(said, REASONS, names, f"{self._serial} does not answer any more")
 
     def close(self) -> None:
-        """Ask for no more signs of life."""
-        if self._pulse is not None:
-            self._pulse.close()
-            self._pulse = None
+        """Ask for no more signs of life; also while another thread waits for the first one."""
+        self._closed = True
+        self._drop()
+
+    def _drop(self) -> None:
+        """Ask for no more signs of life over this connection."""
+        pulse, self._pulse = self._pulse, None
+        if pulse is not None:
+            pulse.close()
 
     def _begin(self) -> None:
         """Wait for the first sign of life.
@@ -134,10 +147,12 @@ class AdbTransport:
         Raises:
             DeviceError: There is none; says why.
         """
-        self._pulse = Pulse(self.argv("cat"))
-        if not self._pulse.begin(CONNECT_S):
-            cause = self.why(self._pulse.said)
-            self.close()
+        pulse = self._pulse = Pulse(self.argv("cat"))
+        if self._closed:  # while it was starting
+            pulse.close()
+        if not pulse.begin(CONNECT_S):
+            cause = self.why(pulse.said)
+            self._drop()
             raise cause
 
 
@@ -155,6 +170,7 @@ class Pulse:
             argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
         )
         self._closed = threading.Event()
+        self._ending = threading.Lock()
         self._thread: threading.Thread | None = None
         self.lost = False
         """Whether a sign of life has failed to come."""
@@ -163,7 +179,7 @@ class Pulse:
 
     def begin(self, wait_s: float) -> bool:
         """Return whether a first sign of life comes within a time; go on to ask for them if it does."""
-        if not self._answers(wait_s):
+        if not self._answers(wait_s) or self._closed.is_set():
             self.lost = True
             self._end()
             return False
@@ -175,9 +191,9 @@ class Pulse:
         """Ask no more."""
         self._closed.set()
         self._process.kill()
-        if self._thread is not None:
+        if self._thread is not None:  # else `begin` sees its end, unless the pipe is closed before that
             self._thread.join()
-        self._end()
+            self._end()
 
     def _watch(self) -> None:
         while not self._closed.wait(ALIVE_S):
@@ -190,7 +206,7 @@ class Pulse:
         sent, back = self._process.stdin, self._process.stdout
         if sent is None or back is None:  # pragma: no cover - they were asked for as pipes
             return False
-        with suppress(OSError), selectors.DefaultSelector() as selector:
+        with suppress(OSError, ValueError), selectors.DefaultSelector() as selector:  # it may be closed meanwhile
             os.write(sent.fileno(), b"\n")
             selector.register(back, selectors.EVENT_READ)
             return bool(selector.select(wait_s)) and bool(os.read(back.fileno(), 1))
@@ -198,15 +214,16 @@ class Pulse:
 
     def _end(self) -> None:
         """End the process, and keep what it said."""
-        self._process.kill()
-        for stream in (self._process.stdin, self._process.stdout):
-            if stream is not None:
-                with suppress(OSError):
-                    stream.close()
-        if self._process.stderr is not None and not self._process.stderr.closed:
-            self.said = self._process.stderr.read().decode("utf-8", "replace")
-            self._process.stderr.close()
-        self._process.wait()
+        with self._ending:
+            self._process.kill()
+            for stream in (self._process.stdin, self._process.stdout):
+                if stream is not None:
+                    with suppress(OSError):
+                        stream.close()
+            if self._process.stderr is not None and not self._process.stderr.closed:
+                self.said = self._process.stderr.read().decode("utf-8", "replace")
+                self._process.stderr.close()
+            self._process.wait()
 
 
 def only_serial() -> str:

@@ -103,7 +103,7 @@ class Transport(Protocol):
         ...
 
     def close(self) -> None:
-        """Let go of the device."""
+        """Let go of the device for good; may be called from another thread than the one that connects."""
         ...
 
 

@@ -152,12 +152,15 @@ class RemoteDevice:
     def claim(self, tell: Callable[[str], None], timeout_s: float) -> None:
         """Wait until nobody else measures on the device; see `Device.claim`."""
         until = time.monotonic() + timeout_s
+        told = ""
         while (holder := self._ask_to_claim()) is not None:
             if time.monotonic() > until:
                 raise DeviceError(
                     f"{self.uri} is in use by {holder}", hint="wait for its end; two would disturb each other"
                 )
-            tell(f"waiting for {self.uri}, which is in use by {holder}")
+            if holder != told:
+                tell(f"waiting for {self.uri}, which is in use by {holder}")
+                told = holder
             time.sleep(CLAIM_S)
         self._claimed = True
 

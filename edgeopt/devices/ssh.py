@@ -104,11 +104,13 @@ class SshTransport:
         self._user, self._port, self._key, self._jump = user, port, key, jump
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._master: subprocess.Popen[bytes] | None = None
+        self._closed = False
 
     @property
     def lost(self) -> bool:
         """Whether the master connection has ended; what goes over it ends by itself then."""
-        return self._master is not None and self._master.poll() is not None
+        master = self._master
+        return self._closed or (master is not None and master.poll() is not None)
 
     def connect(self) -> None:
         """Open the master connection; an older one is closed.
@@ -117,24 +119,26 @@ class SshTransport:
             DeviceError: The device cannot be reached, its host key is unknown or has changed, or it takes no key of
                 ours.
         """
-        self.close()
+        self._drop()
+        if self._closed:
+            raise DeviceError(f"{self.uri} was let go of")
         self._folder = tempfile.TemporaryDirectory(prefix="edgeopt-", dir="/tmp")
         argv = [*self._program(), "-M", "-S", self._socket, *self._detour(), *self._options()]
         argv += ["--", self._host, "cat >/dev/null"]
         try:
             with self._log.open("wb") as log:
-                self._master = subprocess.Popen(
+                master = self._master = subprocess.Popen(
                     argv, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=log, start_new_session=True
                 )
         except OSError as error:
-            self.close()
+            self._drop()
             message = f"{argv[0]} cannot be started: {error.strerror}"
             raise DeviceError(message, hint="install OpenSSH's client") from error
         until = time.monotonic() + READY_S
         while not Path(self._socket).exists():
-            if self._master.poll() is not None or time.monotonic() > until:
+            if master.poll() is not None or self._closed or time.monotonic() > until:
                 cause = self.why("")
-                self.close()
+                self._drop()
                 raise cause
             time.sleep(POLL_S)
 
@@ -152,21 +156,26 @@ class SshTransport:
         return explain(said, REASONS, names, f"ssh to {self._host} ended")
 
     def close(self) -> None:
-        """End the master connection, and with it all that goes over it."""
-        if self._master is not None:
-            if self._master.stdin is not None:
+        """End the master connection, and with it all that goes over it; also while another thread is connecting."""
+        self._closed = True
+        self._drop()
+
+    def _drop(self) -> None:
+        """End the master connection where there is one."""
+        master, self._master = self._master, None
+        folder, self._folder = self._folder, None
+        if master is not None:
+            if master.stdin is not None:
                 with suppress(OSError):
-                    self._master.stdin.close()
-            self._master.terminate()
+                    master.stdin.close()
+            master.terminate()
             try:
-                self._master.wait(ALIVE_S)
+                master.wait(ALIVE_S)
             except subprocess.TimeoutExpired:
-                self._master.kill()
-                self._master.wait()
-            self._master = None
-        if self._folder is not None:
-            self._folder.cleanup()
-            self._folder = None
+                master.kill()
+                master.wait()
+        if folder is not None:
+            folder.cleanup()
 
     @property
     def _socket(self) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from edgeopt.errors import StoppedError
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -38,6 +40,11 @@ class Measurement:
     facts: Mapping[str, Any] = field(default_factory=dict)
     error: EdgeoptError | None = None
     """What ended it early; the launches are what was measured before."""
+
+    @property
+    def only_stopped(self) -> bool:
+        """Whether nothing but the user ended it, who may use what was measured by then."""
+        return isinstance(self.error, StoppedError) and bool(self.launches)
 
     @property
     def peak_bytes(self) -> int | None:

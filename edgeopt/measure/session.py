@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from edgeopt.errors import EdgeoptError, LinkLostError
+from edgeopt.errors import EdgeoptError, LinkLostError, StoppedError
 from edgeopt.measure.journal import Earlier
 from edgeopt.measure.measurement import Measurement
 from edgeopt.measure.process import UNUSABLE, Process, as_error
@@ -165,7 +165,7 @@ class Session:
         """Reach the device again; where that fails, everything that was still to be measured has failed."""
         self._cuts += 1
         failure: EdgeoptError = error
-        if self._reconnect is not None and self._cuts <= MOST_CUTS:
+        if self._reconnect is not None and self._cuts <= MOST_CUTS and not self._stopped:
             try:
                 self._reconnect()
             except EdgeoptError as lost:
@@ -173,7 +173,7 @@ class Session:
             else:
                 return
         for subject in self._wanted():
-            self._errors[subject.name] = failure
+            self._fail(subject, failure)
 
     def _unclear(self, names: set[str], yardstick: str) -> set[str]:
         """Return the artifacts that cannot be told from one of them yet, and that one if there are any."""
@@ -268,7 +268,7 @@ class Session:
         except LinkLostError:  # it is not this artifact's fault
             raise
         except (EdgeoptError, *UNUSABLE) as error:
-            self._errors[subject.name] = as_error(error)
+            self._fail(subject, error)
             return None
         self._untimed[subject.name], self._facts[subject.name] = process.untimed, process.facts
         return process
@@ -280,10 +280,14 @@ class Session:
         except LinkLostError:  # it is not this artifact's fault
             raise
         except (EdgeoptError, *UNUSABLE) as error:
-            self._errors[process.subject.name] = as_error(error)
+            self._fail(process.subject, error)
             process.channel.close()
             return False
         return True
+
+    def _fail(self, subject: Subject, error: Exception) -> None:
+        """Keep what an artifact failed with; where all are being ended, it is that."""
+        self._errors[subject.name] = StoppedError("was stopped") if self._stopped else as_error(error)
 
     def _warm(self, process: Process) -> None:
         if process.untimed is None:

@@ -23,7 +23,7 @@ from edgeopt.measure.journal import Journal
 from edgeopt.measure.session import MAX_LAUNCHES, MIN_LAUNCHES
 from edgeopt.pipeline.evaluating import Evaluation, evaluate
 from edgeopt.pipeline.operators import measure_operators
-from edgeopt.pipeline.sustained import measure_sustained
+from edgeopt.pipeline.sustained import STOPPED, measure_sustained
 from edgeopt.pipeline.timing import make_session, spreads
 from edgeopt.pipeline.workspace import cannot_write
 from edgeopt.report.schema import SOURCE_TARGET
@@ -151,7 +151,7 @@ class Job:
         Args:
             reason: What ended the run; None is the user, whose Ctrl-C looks like a death of the processes.
         """
-        ended = reason or StoppedError("stopped before it was done")
+        ended = reason or StoppedError(STOPPED)
         found = self.found
         for entry in found.entries.values():
             if not entry.is_done and _is_open(entry.error, by_user=reason is None):
@@ -195,7 +195,8 @@ class Job:
         for name, entry in self.found.entries.items():
             if name in outcomes:
                 entry.measurement = outcomes[name]
-                entry.error = entry.error or outcomes[name].error
+                if not outcomes[name].only_stopped:
+                    entry.error = entry.error or outcomes[name].error
         for name, outcome in outcomes.items():
             if session.stopped:
                 self.progress.done(name, "stopped")
@@ -275,4 +276,4 @@ class Job:
 
 def _is_open(error: EdgeoptError | None, *, by_user: bool) -> bool:
     """Whether an error may give way to what ended the whole run: there is none, or it came of the user's Ctrl-C."""
-    return error is None or (by_user and error.kind == "device")
+    return error is None or (by_user and error.kind in ("device", "stopped"))

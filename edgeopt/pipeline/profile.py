@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from edgeopt.data import noise_feeds
-from edgeopt.devices import open_device
+from edgeopt.devices import find_device
 from edgeopt.devices.book import LOCAL
-from edgeopt.errors import EdgeoptError, ExitCode, UsageError, in_words
+from edgeopt.errors import EdgeoptError, ExitCode, StoppedError, UsageError, in_words
 from edgeopt.measure.facts import Facts
 from edgeopt.pipeline.findings import Findings, exit_code, make_run, now
 from edgeopt.pipeline.job import Job
@@ -19,6 +19,7 @@ from edgeopt.pipeline.native import choose_native
 from edgeopt.pipeline.plan import Plan, refuse_unfit
 from edgeopt.pipeline.ranking import Bound
 from edgeopt.pipeline.reference import load_reference
+from edgeopt.pipeline.sustained import STOPPED
 from edgeopt.pipeline.workspace import Workspace, slug
 from edgeopt.report.document import to_json
 from edgeopt.targets import split_names
@@ -143,7 +144,10 @@ class _OneDevice:
     def _measure(self) -> None:
         if self.name != LOCAL:
             self.progress.stage(self.name, "reaching the device")
-        self._device = device = open_device(self.name)
+        self._device = device = find_device(self.name)
+        if self._cancelled:  # before there was a device to close
+            raise StoppedError(STOPPED)
+        device.connect()
         device.claim(self.progress.say, self.settings.timeout_s)
         self.found.facts = facts = device.facts()
         native = choose_native(self.settings.native_program, device, facts, self.progress)
@@ -173,6 +177,8 @@ class _OneDevice:
 
     def _give_up(self, error: Exception) -> None:
         """Mark what is not done, with what ended the profile."""
+        if self._cancelled:  # what was under way fails when its device is closed
+            error = StoppedError(STOPPED)
         known = error if isinstance(error, EdgeoptError) else EdgeoptError(f"a bug in edgeopt: {in_words(error)}")
         if known is not error:
             self.failure = error
@@ -229,8 +235,8 @@ def run_profile(path: Path, devices: tuple[str, ...], settings: ExportSettings, 
             for name in names
         ]
         with ThreadPoolExecutor(len(runs)) as pool:
-            futures = [pool.submit(run.carry_out) for run in runs]
             try:
+                futures = [pool.submit(run.carry_out) for run in runs]
                 found = tuple(future.result() for future in futures)
             except BaseException:  # a Ctrl-C: the threads end when what they wait for has ended
                 for run in runs:
