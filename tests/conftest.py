@@ -45,7 +45,8 @@ class CommandLine:
     def install(self, name, code, version="1.0"):
         site = self.folder / "site-packages"
         install(site, name, code, version)
-        self.environment["PYTHONPATH"] = str(site)
+        inherited = os.environ.get("PYTHONPATH")
+        self.environment["PYTHONPATH"] = f"{site}{os.pathsep}{inherited}" if inherited else str(site)
 
     def start(self, *arguments, **options):
         own = {"EDGEOPT_CACHE": str(self.folder / "cache"), "EDGEOPT_CONFIG": str(self.folder / "config")}

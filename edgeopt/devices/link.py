@@ -133,8 +133,8 @@ class Link:
             CommandError: It ended with another code than 0.
         """
         mark = secrets.token_hex(8)
-        # In a subshell, so that an `exit` in it does not swallow the mark.
-        argv = self.transport.argv(f"( {command}\n); printf '\\n%s %d\\n' {mark} $?")
+        # In a subshell, so that an `exit` in it does not swallow the mark. What the login itself prints comes before.
+        argv = self.transport.argv(f"echo {mark}; ( {command}\n); printf '\\n%s %d\\n' {mark} $?")
         try:
             process = subprocess.Popen(
                 argv, stdin=send or subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -169,10 +169,10 @@ class Link:
         return LinkLostError(f"{self.transport.uri}: the link was lost while {what}: {cause.message}", hint=cause.hint)
 
     def _answer(self, printed: bytes, said: str, mark: str, what: str) -> bytes:
-        """Return what stands before the end mark."""
+        """Return what stands between the marks."""
         out, found, end = printed.rpartition(f"\n{mark} ".encode())
         if not found or not end.endswith(b"\n"):
             raise self._lost(what, said)
         if code := int(end):
             raise CommandError(f"{self.transport.uri}: {what} failed (code {code})", code, said)
-        return out
+        return out.partition(f"{mark}\n".encode())[2]

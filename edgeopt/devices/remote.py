@@ -6,6 +6,8 @@ import getpass
 import json
 import os
 import posixpath
+import re
+import secrets
 import shlex
 import socket
 import threading
@@ -47,6 +49,7 @@ AGENT_FILES = (AGENT, Path(libraries.__file__), Path(elf.__file__), *OBSERVER_FI
 JOBS, LOCK = "jobs", "lock"
 PYTHON = "python3"
 OLDEST_PYTHON = (3, 9)
+VERSION = re.compile(rb"(\d+) (\d+)\r?\n")
 NOT_FOUND = (126, 127)
 """What a shell returns for a program that is not there, or that cannot be run."""
 QUESTION_S = 60.0
@@ -60,13 +63,21 @@ class NoPythonError(DeviceError):
 
 
 class RemoteChannel(Channel):
-    """A conversation with a process on a device; its guard there says how it ended."""
+    """A conversation with a process on a device; its guard there says how it ended.
 
-    def __init__(self, argv: Sequence[str], *, log: Path, transport: Transport) -> None:
+    Args:
+        command: For the shell of the device.
+        log: Where what it writes as errors goes.
+        transport: How it gets there.
+    """
+
+    def __init__(self, command: str, *, log: Path, transport: Transport) -> None:
         self._transport = transport
+        self._begin = secrets.token_hex(8).encode()
+        self._begun = False
         self._writing = threading.Lock()
         self._ending: dict[str, Any] | None = None
-        super().__init__(argv, log=log)
+        super().__init__(transport.argv(f"echo {self._begin.decode()}; {command}"), log=log)
         threading.Thread(target=self._beat, daemon=True).start()
 
     def _beat(self) -> None:
@@ -82,6 +93,14 @@ class RemoteChannel(Channel):
         with self._writing:
             super()._write(line)
 
+    def _read_line(self, deadline: float | None) -> bytes | None:
+        """Return the next line of the process; what the login itself prints comes before its first."""
+        line = super()._read_line(deadline)
+        while not self._begun and line is not None:
+            self._begun = line.endswith(self._begin)
+            line = super()._read_line(deadline)
+        return line
+
     def _parse(self, line: bytes) -> dict[str, Any]:
         """Return a line as an answer; the guard's own last line ends the conversation."""
         answer = super()._parse(line)
@@ -94,7 +113,7 @@ class RemoteChannel(Channel):
         """Return how the process ended; where its guard did not say so, the link did."""
         if self._ending is not None and not self._ended_because:
             because, code = self._ending.get("because"), self._ending.get("ended")
-            self._ended_because = str(because) if because else describe_exit(code if isinstance(code, int) else 1)
+            self._ended_because = one_line(because) if because else describe_exit(code if isinstance(code, int) else 1)
         error = super()._closed_error()
         if self._ending is None and not self._garbled and not self.closed:
             cause = self._transport.why(error.log_tail)
@@ -279,8 +298,7 @@ class RemoteDevice:
         }
         tools = self._store.push(*TOOLS)
         guarded = [self._python, posixpath.join(tools, GUARD.name), json.dumps(wanted)]
-        argv = self._transport.argv(f"exec {shlex.join(guarded)}")
-        channel = RemoteChannel(argv, log=log, transport=self._transport)
+        channel = RemoteChannel(f"exec {shlex.join(guarded)}", log=log, transport=self._transport)
         self._channels = [*(other for other in self._channels if not other.closed), channel]
         return channel
 
@@ -299,12 +317,15 @@ class RemoteDevice:
             " measured without: --native-program FILE"
         )
         try:
-            said = self._link.run(command, "looking for Python").split()
+            said = self._link.run(command, "looking for Python")
         except CommandError as error:
             what = "is not there" if error.code in NOT_FOUND else "does not run"
             raise NoPythonError(f"{self.uri}: {self._python} {what}", hint=hint) from error
-        if tuple(map(int, said)) < OLDEST_PYTHON:
-            version = b".".join(said).decode()
+        if not (match := VERSION.fullmatch(said)):
+            told = one_line(said.decode("utf-8", "replace"))
+            raise NoPythonError(f"{self.uri}: {self._python} does not tell its version, but {told!r}", hint=hint)
+        if tuple(map(int, match.groups())) < OLDEST_PYTHON:
+            version = b".".join(match.groups()).decode()
             raise NoPythonError(f"{self.uri}: {self._python} is Python {version}, which is too old", hint=hint)
         self._has_python = True
 
@@ -348,8 +369,8 @@ class RemoteDevice:
 
     def _claim_by_shell(self, path: str, owner: str) -> dict[str, Any]:
         """Return what `agent.claim` would; the claim is held by a shell, for as long as this gives it signs of life."""
-        argv = self._transport.argv(bare.claim(path, owner, self._token, SILENCE_S))
-        channel = RemoteChannel(argv, log=self._log, transport=self._transport)
+        claiming = bare.claim(path, owner, self._token, SILENCE_S)
+        channel = RemoteChannel(claiming, log=self._log, transport=self._transport)
         self._channels.append(channel)
         found = bare.read_claim(channel.ask({}, QUESTION_S), self._token)
         if not found["ours"]:

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from edgeopt.errors import ExportError, full_disk
+from edgeopt.errors import DeviceError, ExportError, full_disk
 from edgeopt.pipeline.harnesses import again_when_cut, open_harness, push_artifact
 
 if TYPE_CHECKING:
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from edgeopt.isolation import OwnEnvironment
     from edgeopt.pipeline.request import ExportSettings, Progress
     from edgeopt.pipeline.workspace import Workspace
+
+
+INDEX = "index.json"
+"""Written last, so that the outputs are complete where it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +73,8 @@ def evaluate(  # noqa: PLR0913 - each is a fact of its own
             running = {"op": "evaluate", "feeds": device.push(feeds), "out": there}
             _answer(channel.ask(running, settings.timeout_s, tell, renew=True), "does not run", log)
         device.pull(there, out)
+        if not (out / INDEX).is_file():
+            raise DeviceError("says that it has answered the feeds, and has not", log=str(log))
         return Evaluation(read_outputs(out), loaded["untimed"], loaded["facts"])
 
     return again_when_cut(device, run, progress.say)
@@ -78,7 +84,7 @@ def read_outputs(folder: Path) -> dict[str, Array]:
     """Return the outputs that the harness wrote, by name; the first axis is the sample."""
     import numpy as np
 
-    index = json.loads((folder / "index.json").read_text("utf-8"))
+    index = json.loads((folder / INDEX).read_text("utf-8"))
     return {name: np.load(folder / file, allow_pickle=False) for name, file in index["outputs"].items()}
 
 

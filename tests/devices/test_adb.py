@@ -245,17 +245,16 @@ def test_a_claim_ends_with_its_silent_owner(toybox_phone, monkeypatch):
 
 
 def test_with_and_without_python_it_is_one_lock(quick, python_phone, tmp_path):
-    by_python = open_device(f"adb://{python_phone.serial}")
-    by_shell = RemoteDevice(AdbTransport(python_phone.serial), python="no-python")
-    by_shell.connect()
-    for first, second in ((by_python, by_shell), (by_shell, by_python)):
+    for pythons in (("python3", "no-python"), ("no-python", "python3")):
+        first, second = (RemoteDevice(AdbTransport(python_phone.serial), python=python) for python in pythons)
         first.connect()
+        second.connect()
         first.claim(print, 30)
         with pytest.raises(DeviceError, match=r"is in use by .* since"):
             second.claim(print, 0.1)
         first.close()
-        second.connect()
-    by_python.close()
+        second.claim(print, 30)
+        second.close()
 
 
 def test_a_program_runs_without_python_and_is_ended_with_all_that_it_started(toybox_phone, tmp_path):
