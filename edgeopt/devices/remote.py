@@ -126,13 +126,16 @@ class RemoteDevice:
         self._has_python = False
         self._token = uuid.uuid4().hex
         self._claimed = False
+        self._let_go = False
 
     def connect(self) -> None:
         """Reach the device, or reach it again after the link was lost; what was pushed or claimed is so again.
 
         Raises:
-            DeviceError: It cannot be reached, or somebody else has claimed it meanwhile.
+            DeviceError: It cannot be reached, somebody else has claimed it meanwhile, or it was let go of by `close`.
         """
+        if self._let_go:
+            raise DeviceError(f"{self.uri} was let go of")
         self._agent = None
         self._has_python = False
         self._transport.connect()
@@ -243,7 +246,8 @@ class RemoteDevice:
         self._store.pull(remote, path)
 
     def close(self) -> None:
-        """End everything that was started on the device, and let go of it."""
+        """End everything that was started on the device, and let go of it: whoever tries to reach it again gives up."""
+        self._let_go = True
         for channel in self._channels:
             channel.close()
         self._transport.close()

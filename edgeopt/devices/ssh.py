@@ -64,7 +64,7 @@ REASONS = (
         passes=True,
     ),
     Reason(
-        r"Connection (closed|reset)|Broken pipe|not responding",
+        r"Connection (to \S+ )?(closed|reset)|Broken pipe|not responding",
         "{host} closed the connection",
         "is it still running?",
         passes=True,
@@ -123,7 +123,7 @@ class SshTransport:
         argv += ["--", self._host, "cat >/dev/null"]
         try:
             with self._log.open("wb") as log:
-                self._master = subprocess.Popen(
+                self._master = master = subprocess.Popen(
                     argv, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=log, start_new_session=True
                 )
         except OSError as error:
@@ -132,7 +132,7 @@ class SshTransport:
             raise DeviceError(message, hint="install OpenSSH's client") from error
         until = time.monotonic() + READY_S
         while not Path(self._socket).exists():
-            if self._master.poll() is not None or time.monotonic() > until:
+            if master.poll() is not None or time.monotonic() > until:
                 cause = self.why("")
                 self.close()
                 raise cause
