@@ -98,6 +98,10 @@ class LinkLostError(DeviceError):
     """The device could be reached and cannot be reached now; it may come back."""
 
 
+class DeviceGoneError(LinkLostError):
+    """The device was waited for and did not come back, or lets us in no more: nothing else is to be tried there."""
+
+
 class BudgetError(EdgeoptError):
     """A stated limit on size, latency, memory or fidelity is not met."""
 

@@ -145,7 +145,7 @@ class Channel:
                 line = self._read_line(deadline)
                 if line is None:
                     self._kill()
-                    raise ChannelTimeout(timeout_s or 0.0, self._log_tail(), str(self.log_path))
+                    raise ChannelTimeout(timeout_s or 0.0, self._log_tail(), self._kept_log)
                 answer = self._parse(line)
                 if "event" not in answer:
                     return answer
@@ -233,7 +233,7 @@ class Channel:
         if not self._ended_because:
             self._ended_because = "was stopped" if self._closed.is_set() else describe_exit(returncode)
         kind = ChannelGarbled if self._garbled else ChannelClosed
-        return kind(self._ended_because, self._log_tail(), str(self.log_path), self._hint)
+        return kind(self._ended_because, self._log_tail(), self._kept_log, self._hint)
 
     def _end(self) -> int:
         """Return the code that the process ended with by itself; kill it if it closed its output and lives on."""
@@ -267,6 +267,11 @@ class Channel:
                 self._ended_because = f"used more memory than the limit of {_in_words(limit_bytes)}"
                 self._hint = "allow more with --memory-limit, or close other programs"
                 self._kill()
+
+    @property
+    def _kept_log(self) -> str:
+        """Where a user finds the log; nothing where none is kept."""
+        return "" if str(self.log_path) == os.devnull else str(self.log_path)
 
     def _log_tail(self) -> str:
         """Return the last lines of the log, without control characters."""

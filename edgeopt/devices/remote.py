@@ -159,7 +159,7 @@ class RemoteDevice:
         """Reach the device, or reach it again after the link was lost; what was pushed or claimed is so again.
 
         Raises:
-            DeviceError: It cannot be reached, or somebody else has claimed it meanwhile.
+            DeviceError: It cannot be reached, somebody else has claimed it meanwhile, or it was let go of by `close`.
         """
         self._agent = None
         self._has_python = False
@@ -277,7 +277,7 @@ class RemoteDevice:
         self._store.pull(remote, path)
 
     def close(self) -> None:
-        """End everything that was started on the device, and let go of it."""
+        """End everything that was started on the device, and let go of it: whoever tries to reach it again gives up."""
         for channel in self._channels:
             channel.close()
         self._transport.close()

@@ -64,7 +64,7 @@ REASONS = (
         passes=True,
     ),
     Reason(
-        r"Connection (closed|reset)|Broken pipe|not responding",
+        r"Connection (to \S+ )?(closed|reset)|Broken pipe|not responding",
         "{host} closed the connection",
         "is it still running?",
         passes=True,

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from edgeopt.errors import LinkLostError
+from edgeopt.errors import DeviceError, DeviceGoneError, LinkLostError
 from edgeopt.measure import harness
 
 if TYPE_CHECKING:
@@ -65,16 +65,17 @@ def reconnect(device: Device, tell: Callable[[str], None], wait_s: float = RECON
         wait_s: How long to try.
 
     Raises:
-        DeviceError: It does not come back, or refuses us now.
+        DeviceGoneError: It does not come back, refuses us now, or was let go of by `Device.close` meanwhile.
     """
     tell(f"the link to {device.uri} was lost; reaching it again")
     until = time.monotonic() + wait_s
     while True:
         try:
             return device.connect()
-        except LinkLostError:  # noqa: PERF203 - it waits much longer than that costs
-            if time.monotonic() > until:
-                raise
+        except DeviceError as error:  # noqa: PERF203 - it waits much longer than that costs
+            if not isinstance(error, LinkLostError) or time.monotonic() > until:
+                message = f"{device.uri} did not come back: {error.message}"
+                raise DeviceGoneError(message, hint=error.hint) from error
             time.sleep(RETRY_S)
 
 
@@ -82,7 +83,8 @@ def again_when_cut(device: Device, action: Callable[[], T], tell: Callable[[str]
     """Return what `action` returns; it is done anew, so often, when the link is lost on the way.
 
     Raises:
-        DeviceError: The device does not come back, or the link is lost again and again.
+        DeviceGoneError: The device does not come back.
+        LinkLostError: The link is lost again and again.
     """
     try:
         return action()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from edgeopt.errors import (
     DegenerateError,
     DeviceError,
+    DeviceGoneError,
     EdgeoptError,
     LinkLostError,
     PluginError,
@@ -22,6 +23,7 @@ from edgeopt.measure.facts import summarise_health
 from edgeopt.measure.journal import Journal
 from edgeopt.measure.session import MAX_LAUNCHES, MIN_LAUNCHES
 from edgeopt.pipeline.evaluating import Evaluation, evaluate
+from edgeopt.pipeline.harnesses import again_when_cut
 from edgeopt.pipeline.operators import measure_operators
 from edgeopt.pipeline.sustained import STOPPED, measure_sustained
 from edgeopt.pipeline.timing import make_session, spreads
@@ -66,10 +68,18 @@ class Job:
     saved_model: Path | None = None
     """The source model, ready to run; None where it is not at hand."""
     _session: Session | None = None
+    _gone: DeviceGoneError | None = None
+    """Why the device is gone for good, so that nothing waits for it a second time."""
     _stopping: threading.Event = field(default_factory=threading.Event)
 
     def measure(self) -> None:
-        """Time every artifact that has answered, and the source model where it can run."""
+        """Time every artifact that has answered, and the source model where it can run.
+
+        Raises:
+            DeviceError: The device is gone, or cannot tell how it is.
+        """
+        if self._gone is not None:
+            raise self._gone
         if self.native is not None:
             self._measure_natively(self.native)
             return
@@ -92,7 +102,7 @@ class Job:
         what = f"{artifacts} artifact" + ("" if artifacts == 1 else "s")
         what = what if self.found.source_untimed else f"the source and {what}"
         self.progress.say(f"measuring {what} side by side, {MIN_LAUNCHES} to {MAX_LAUNCHES} launches of each")
-        before = self.device.health()
+        before = again_when_cut(self.device, self.device.health, self.progress.say)
         self._session = session
         try:
             if not self._stopping.is_set():
@@ -218,6 +228,8 @@ class Job:
             yield
         except OSError as error:
             entry.error = cannot_write(self.workspace.folder, error)
+        except DeviceGoneError as error:
+            entry.error = self._gone = error
         except EdgeoptError as error:
             entry.error = error
         except Exception as error:  # noqa: BLE001 - whatever a stranger's runner answered, it is one row
@@ -237,6 +249,8 @@ class Job:
 
     def _answer(self, entry: Entry, exported: Exported) -> Evaluation:
         """Return what an artifact answers to the evaluation feeds."""
+        if self._gone is not None:
+            raise self._gone
         plan = exported.plan
         self.progress.stage(entry.name, ANSWERING)
         evaluation = self._evaluate(

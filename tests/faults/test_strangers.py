@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from edgeopt.source.reference import DEMO
+from edgeopt.source.choice import DEMO
 from tests.faults.conftest import QUICK
 from tests.standins.waiting import until
 
