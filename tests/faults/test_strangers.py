@@ -224,6 +224,7 @@ def test_a_python_that_says_something_of_its_own(desk, sshd):
     desk.know("pi5", sshd, "--python", f"{sshd.workdir}/python3")
     code, out, err = desk.edgeopt.run("profile", "demo", "--device", "pi5", *ONE, *QUICK)
     assert code == 6, err
+    assert f"failed: ssh://pi5: {sshd.workdir}/python3 does not tell its version, but 'hello 3 11'" in err
     shows_nothing_unsafe(out, err)
     until(lambda: sshd.processes() == {})
 
