@@ -72,7 +72,7 @@ def reconnect(device: Device, tell: Callable[[str], None], wait_s: float = RECON
     while True:
         try:
             return device.connect()
-        except DeviceError as error:
+        except DeviceError as error:  # noqa: PERF203 - it waits much longer than that costs
             if not isinstance(error, LinkLostError) or time.monotonic() > until:
                 message = f"{device.uri} did not come back: {error.message}"
                 raise DeviceGoneError(message, hint=error.hint) from error
