@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 PUSH_S = 600.0
 FILES = "files"
+FREE_SPACE = "free some space there: edgeopt devices clean NAME"
 CHANGED_ON_THE_WAY = 65
 """What the unpacking command returns when the hash is not the one that was sent."""
 
@@ -116,9 +117,7 @@ def _packing(remote: str) -> str:
 def _why_not_stored(error: CommandError) -> DeviceError:
     """Return what the user should know of files that could not be stored."""
     if "No space left" in error.said or "quota" in error.said:
-        return DeviceError(
-            f"{error.message}: its disk is full", hint="free some space there: edgeopt devices clean NAME"
-        )
+        return DeviceError(f"{error.message}: its disk is full", hint=FREE_SPACE)
     if error.code == CHANGED_ON_THE_WAY:
         return DeviceError(f"{error.message}: they changed on their way", hint="the link is bad; try again")
     return error

@@ -6,6 +6,8 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from edgeopt.devices.book import LOCAL
+from edgeopt.devices.store import FREE_SPACE
 from edgeopt.errors import DeviceError, ExportError, full_disk
 from edgeopt.pipeline.harnesses import again_when_cut, open_harness, push_artifact
 
@@ -69,9 +71,9 @@ def evaluate(  # noqa: PLR0913 - each is a fact of its own
                 "artifact": push_artifact(device, folder, main),
                 "threads": settings.threads,
             }
-            loaded = _answer(channel.ask(loading, settings.timeout_s), "does not load", log)
+            loaded = _answer(channel.ask(loading, settings.timeout_s), "does not load", device, log)
             running = {"op": "evaluate", "feeds": device.push(feeds), "out": there}
-            _answer(channel.ask(running, settings.timeout_s, tell, renew=True), "does not run", log)
+            _answer(channel.ask(running, settings.timeout_s, tell, renew=True), "does not run", device, log)
         device.pull(there, out)
         if not (out / INDEX).is_file():
             raise DeviceError("says that it has answered the feeds, and has not", log=str(log))
@@ -88,9 +90,12 @@ def read_outputs(folder: Path) -> dict[str, Array]:
     return {name: np.load(folder / file, allow_pickle=False) for name, file in index["outputs"].items()}
 
 
-def _answer(answer: dict[str, Any], what: str, log: Path) -> dict[str, Any]:
+def _answer(answer: dict[str, Any], what: str, device: Device, log: Path) -> dict[str, Any]:
     """Return `answer`, or raise what it says went wrong."""
     if "error" in answer:
         message = answer["error"]["message"]
-        raise full_disk(message) or ExportError(f"the artifact {what}: {message}", log=str(log))
+        disk = full_disk(message)
+        if disk is not None and device.name != LOCAL:
+            raise DeviceError(f"{device.uri}: its disk is full", hint=FREE_SPACE)
+        raise disk or ExportError(f"the artifact {what}: {message}", log=str(log))
     return answer

@@ -64,6 +64,6 @@ def assert_left_alone(board):
 
 def read_journal(made, device):
     """The records of a journal, without its head."""
-    file = made / f"profile-ssh-{device}.jsonl"
+    file = made / f"profile-{device}.jsonl"
     lines = file.read_text().splitlines(keepends=True) if file.exists() else []
     return [json.loads(line) for line in lines[1:] if line.endswith("\n")]

@@ -1,17 +1,7 @@
 """What a device lacks, or does instead of answering: its own block says so, and the other devices go on."""
 
-import shlex
-from contextlib import closing
-
 import pytest
 
-from edgeopt.devices import open_device
-from edgeopt.devices import ssh as ssh_module
-from edgeopt.pipeline.evaluating import evaluate
-from edgeopt.pipeline.profile import ExportSettings
-from edgeopt.pipeline.request import Silence
-from edgeopt.pipeline.workspace import Workspace
-from edgeopt.registry import find_backends
 from tests.faults.conftest import QUICK
 from tests.faults.seen import assert_left_alone, assert_measured, ended, errors, statuses
 from tests.standins import needs
@@ -59,7 +49,7 @@ def test_this_machine_and_ssh_to_it_at_once(desk, sshd):
         assert_measured(run)
     assert [run["device"]["uri"] for run in runs.values()] == ["local", "ssh://pi5"]
     names = {path.name for path in desk.made.iterdir()}
-    assert {"profile-local.json", "profile-pi5.json", "profile-local.jsonl", "profile-ssh-pi5.jsonl"} <= names
+    assert {"profile-local.json", "profile-pi5.json", "profile-local.jsonl", "profile-pi5.jsonl"} <= names
     assert not [name for name in names if name.startswith(".edgeopt-work-")]
     assert {"local", "pi5"} <= {path.name for path in (desk.made / "logs").iterdir()}
     assert_left_alone(sshd)
@@ -157,32 +147,3 @@ def test_boards_that_let_nobody_in_beside_one_that_does(desk, sshd, relay, tmp_p
     assert "ssh-copy-id locked" in hints["locked"]
     assert hints["silent"] == "is it switched on, and in this network?"
     assert_left_alone(sshd)
-
-
-def answers(desk, name, monkeypatch):
-    """What the int8 artifact answers to the kept evaluation feeds on a device, as bytes by output."""
-    artifact = desk.made / "tflite-int8"
-    with Workspace.create(desk.edgeopt.folder, "answers") as workspace, closing(open_device(name)) as device:
-        evaluation = evaluate(
-            "tflite-int8",
-            find_backends().get("tflite").backend.runner,
-            artifact,
-            artifact / "model.tflite",
-            desk.made / "reference",
-            device=device,
-            workspace=workspace,
-            settings=ExportSettings(),
-            progress=Silence(),
-        )
-    return {output: (array.dtype, array.shape, array.tobytes()) for output, array in evaluation.outputs.items()}
-
-
-def test_int8_answers_of_a_board_of_another_architecture_are_those_of_this_machine(desk, arm_board, monkeypatch):
-    desk.know("pi5", arm_board, "--python", arm_board.python)
-    code, runs, err = profile(desk, "pi5")
-    assert code == 0, err
-    assert_measured(runs["pi5"], INT8)
-    monkeypatch.setenv(ssh_module.COMMAND_VARIABLE, desk.edgeopt.environment[ssh_module.COMMAND_VARIABLE])
-    assert shlex.split(desk.edgeopt.environment[ssh_module.COMMAND_VARIABLE])
-    there = answers(desk, "ssh://pi5", monkeypatch)
-    assert there == answers(desk, "local", monkeypatch)
