@@ -163,7 +163,7 @@ def test_a_device_that_goes_away_is_no_fault_of_an_artifact(entry, run_on, monke
     made = [entry("a"), entry("b")]
     run_on(*made, device=Gone())
     assert [(one.error, one.sustained, one.sustained_problem) for one in made] == [
-        (None, None, "its host key has changed")
+        (None, None, "local did not come back: its host key has changed")
     ] * 2
 
 
