@@ -73,6 +73,33 @@ Device: TypeAlias = Annotated[
         help="Where to run what was exported: a name of edgeopt devices, ssh://user@host or adb://serial.",
     ),
 ]
+MadePath: TypeAlias = Annotated[
+    Path, typer.Argument(metavar="PATH", help="The folder of a model that edgeopt export wrote, or one artifact.")
+]
+MadeTargets: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--target",
+        "-t",
+        metavar="NAME",
+        show_default="all",
+        help="Which artifacts; may be repeated, or a list with commas.",
+    ),
+]
+Devices: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--device",
+        metavar="NAME",
+        autocompletion=complete_device,
+        show_default="local",
+        help="Where to measure: a name of edgeopt devices, ssh://user@host or adb://serial; may be repeated, and"
+        " then all are measured at once.",
+    ),
+]
+Resume: TypeAlias = Annotated[
+    bool, typer.Option("--resume", help="Go on with a measurement that was ended: measure only what is missing.")
+]
 Settings: TypeAlias = Annotated[
     list[str] | None,
     typer.Option(

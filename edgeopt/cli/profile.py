@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
 from edgeopt.cli import options
 from edgeopt.cli.export import read_duration, read_size
 from edgeopt.pipeline.request import ExportSettings
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 EXAMPLES = """\b
 Examples:
@@ -23,34 +25,11 @@ DEFAULTS = ExportSettings(rank=True)
 
 
 def profile(  # noqa: PLR0913 - one parameter for each option
-    path: Annotated[
-        Path, typer.Argument(metavar="PATH", help="The folder of a model that edgeopt export wrote, or one artifact.")
-    ],
+    path: options.MadePath,
     *,
-    device: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--device",
-            metavar="NAME",
-            autocompletion=options.complete_device,
-            show_default="local",
-            help="Where to measure: a name of edgeopt devices, ssh://user@host or adb://serial; may be repeated, and"
-            " then all are measured at once.",
-        ),
-    ] = None,
-    target: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--target",
-            "-t",
-            metavar="NAME",
-            show_default="all",
-            help="Which artifacts; may be repeated, or a list with commas.",
-        ),
-    ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with a measurement that was ended: measure only what is missing.")
-    ] = False,
+    device: options.Devices = None,
+    target: options.MadeTargets = None,
+    resume: options.Resume = DEFAULTS.resume,
     seconds: options.Seconds = DEFAULTS.seconds,
     min_iterations: options.MinIterations = DEFAULTS.min_iterations,
     threads: options.Threads = DEFAULTS.threads,
@@ -69,32 +48,41 @@ def profile(  # noqa: PLR0913 - one parameter for each option
 
     Needs no model and no TensorFlow. Prints a table for each device and writes each run beside the artifacts.
     """
+    _run(
+        path,
+        tuple(device or ()),
+        ExportSettings(
+            targets=tuple(target or ()),
+            seconds=seconds,
+            min_iterations=min_iterations,
+            threads=threads,
+            native_program=native_program,
+            ops=ops,
+            sustained_s=None if sustained is None else read_duration(sustained),
+            rank=True,
+            min_agreement=min_agreement,
+            min_sqnr_db=min_sqnr,
+            allow_degenerate=allow_degenerate,
+            seed=seed,
+            timeout_s=timeout,
+            memory_limit_bytes=None if memory_limit is None else read_size(memory_limit),
+            resume=resume,
+            command=("edgeopt", *sys.argv[1:]),
+        ),
+        json,
+    )
+
+
+def _run(path: Path, devices: tuple[str, ...], settings: ExportSettings, json: str | None) -> None:
+    """Measure, print a table for each device, and end with the exit code of what was found."""
     from edgeopt.cli.console import check_json, deliver, messages
     from edgeopt.cli.progress import watch
     from edgeopt.pipeline.profile import run_profile
     from edgeopt.report.table import RunView
 
-    settings = ExportSettings(
-        targets=tuple(target or ()),
-        seconds=seconds,
-        min_iterations=min_iterations,
-        threads=threads,
-        native_program=native_program,
-        ops=ops,
-        sustained_s=None if sustained is None else read_duration(sustained),
-        rank=True,
-        min_agreement=min_agreement,
-        min_sqnr_db=min_sqnr,
-        allow_degenerate=allow_degenerate,
-        seed=seed,
-        timeout_s=timeout,
-        memory_limit_bytes=None if memory_limit is None else read_size(memory_limit),
-        resume=resume,
-        command=("edgeopt", *sys.argv[1:]),
-    )
     check_json(json)
     with watch(messages()) as progress:
-        found = run_profile(path, tuple(device or ()), settings, progress)
+        found = run_profile(path, devices, settings, progress)
     if messages().is_terminal:
         messages().print()  # between what went on and what came out
     views = [RunView(run, document) for run, document in zip(found.runs, found.documents, strict=True)]

@@ -7,10 +7,8 @@ import json
 import os
 import posixpath
 import re
-import secrets
 import shlex
 import socket
-import threading
 import time
 import uuid
 from contextlib import suppress
@@ -21,10 +19,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from edgeopt.devices import agent, bare, elf, libraries, proctree
 from edgeopt.devices.base import thread_environment
-from edgeopt.devices.channel import MARK, Channel, ChannelClosed, describe_exit
+from edgeopt.devices.channel import MARK
 from edgeopt.devices.link import ANSWER_S, CommandError, Link
+from edgeopt.devices.remote_channel import RemoteChannel
 from edgeopt.devices.store import Store
-from edgeopt.errors import DeviceError, LinkLostError, one_line
+from edgeopt.errors import DeviceError, one_line
 from edgeopt.measure import observer, system
 from edgeopt.measure.facts import OBSERVER_FILES, RUNTIMES, Facts, Health
 
@@ -35,8 +34,6 @@ if TYPE_CHECKING:
     from edgeopt.isolation import OwnEnvironment
 
 T = TypeVar("T")
-BEAT_S = 5.0
-"""How often the host gives a sign of life."""
 SILENCE_S = 30.0
 """After so long without one a process on the device is ended: the host is gone."""
 # Not imported here, as it imports `proctree` the way it lies on the device: as no part of a package.
@@ -60,65 +57,6 @@ CLAIM_S = 1.0
 
 class NoPythonError(DeviceError):
     """A device has no Python that can run edgeopt's files."""
-
-
-class RemoteChannel(Channel):
-    """A conversation with a process on a device; its guard there says how it ended.
-
-    Args:
-        command: For the shell of the device.
-        log: Where what it writes as errors goes.
-        transport: How it gets there.
-    """
-
-    def __init__(self, command: str, *, log: Path, transport: Transport) -> None:
-        self._transport = transport
-        self._begin = secrets.token_hex(8).encode()
-        self._begun = False
-        self._writing = threading.Lock()
-        self._ending: dict[str, Any] | None = None
-        super().__init__(transport.argv(f"echo {self._begin.decode()}; {command}"), log=log)
-        threading.Thread(target=self._beat, daemon=True).start()
-
-    def _beat(self) -> None:
-        """Give signs of life until the conversation is over, and end it when the link is gone."""
-        with suppress(OSError, ValueError):  # it has ended, or was closed
-            while not self._closed.wait(BEAT_S) and self._process.poll() is None:
-                if self._transport.lost:  # adb itself would wait for ever
-                    self._kill()
-                    return
-                self._write(b"\n")
-
-    def _write(self, line: bytes) -> None:
-        with self._writing:
-            super()._write(line)
-
-    def _read_line(self, deadline: float | None) -> bytes | None:
-        """Return the next line of the process; what the login itself prints comes before its first."""
-        line = super()._read_line(deadline)
-        while not self._begun and line is not None:
-            self._begun = line.endswith(self._begin)
-            line = super()._read_line(deadline)
-        return line
-
-    def _parse(self, line: bytes) -> dict[str, Any]:
-        """Return a line as an answer; the guard's own last line ends the conversation."""
-        answer = super()._parse(line)
-        if "ended" not in answer:
-            return answer
-        self._ending = answer
-        raise self._closed_error()
-
-    def _closed_error(self) -> ChannelClosed | LinkLostError:  # type: ignore[override]
-        """Return how the process ended; where its guard did not say so, the link did."""
-        if self._ending is not None and not self._ended_because:
-            because, code = self._ending.get("because"), self._ending.get("ended")
-            self._ended_because = one_line(because) if because else describe_exit(code if isinstance(code, int) else 1)
-        error = super()._closed_error()
-        if self._ending is None and not self._garbled and not self.closed:
-            cause = self._transport.why(error.log_tail)
-            return LinkLostError(f"the link was lost: {cause.message}", hint=cause.hint, log=error.log)
-        return error
 
 
 class RemoteDevice:
@@ -149,7 +87,7 @@ class RemoteDevice:
         self._log = log or Path(os.devnull)
         self._link = Link(transport)
         self._store = Store(self._link)
-        self._channels: list[Channel] = []
+        self._channels: list[RemoteChannel] = []
         self._agent: RemoteChannel | None = None
         self._has_python = False
         self._token = uuid.uuid4().hex

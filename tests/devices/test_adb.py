@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from edgeopt.devices import adb as adb_module
-from edgeopt.devices import open_device
+from edgeopt.devices import open_device, remote_channel
 from edgeopt.devices import remote as remote_module
 from edgeopt.devices.adb import COMMAND_VARIABLE, AdbTransport
 from edgeopt.devices.bare import TOO_LONG
@@ -57,7 +57,7 @@ def quick(monkeypatch):
     monkeypatch.setattr(adb_module, "ALIVE_S", 0.2)
     monkeypatch.setattr(adb_module, "SILENCE_S", 4.0)
     monkeypatch.setattr(adb_module, "CONNECT_S", 6.0)
-    monkeypatch.setattr(remote_module, "BEAT_S", 0.3)
+    monkeypatch.setattr(remote_channel, "BEAT_S", 0.3)
 
 
 @pytest.fixture
@@ -237,7 +237,7 @@ def test_a_claim_without_python_is_kept_given_up_and_taken_over(toybox_phone):
 def test_a_claim_ends_with_its_silent_owner(toybox_phone, monkeypatch):
     device, phone = toybox_phone
     monkeypatch.setattr(remote_module, "SILENCE_S", 2.0)
-    monkeypatch.setattr(remote_module, "BEAT_S", 100.0)
+    monkeypatch.setattr(remote_channel, "BEAT_S", 100.0)
     device.claim(print, 1)
     second = open_device(f"adb://{phone.serial}")
     second.claim(print, 30)

@@ -6,7 +6,7 @@ from contextlib import closing
 
 import pytest
 
-from edgeopt.devices import open_device
+from edgeopt.devices import open_device, remote_channel
 from edgeopt.devices import remote as remote_module
 from edgeopt.devices.book import CONFIG_VARIABLE, make_entry, save
 from edgeopt.devices.channel import ChannelClosed
@@ -56,7 +56,7 @@ def test_a_cut_link_is_said_to_be_one_and_the_device_comes_back(connected, scrip
 
 def test_a_process_whose_host_is_silent_ends_itself(connected, script, tmp_path, sshd, monkeypatch):
     monkeypatch.setattr(remote_module, "SILENCE_S", 4.0)
-    monkeypatch.setattr(remote_module, "BEAT_S", 100.0)
+    monkeypatch.setattr(remote_channel, "BEAT_S", 100.0)
     with connected.open(script, log=tmp_path / "log") as channel:
         channel.ask({"spawn": True}, 30)
         begin = time.monotonic()

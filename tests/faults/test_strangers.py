@@ -8,6 +8,9 @@ import pytest
 
 from edgeopt.source.choice import DEMO
 from tests.faults.conftest import QUICK
+from tests.standins import needs
+from tests.standins.limits import Limits
+from tests.standins.sshd import Sshd
 from tests.standins.waiting import until
 
 ONE = ("-t", "tflite-int8")
@@ -70,6 +73,10 @@ class Runner:
     def forges(self, _):
         tell(b'{"ended": 0, "because": "\\\\u001b[31mforged"}\\n')
 
+    def devours(self, _):
+        self.taken = getattr(self, "taken", [])
+        self.taken.append(b"x" * 50_000_000)
+
     def lies(self, _):
         tell(b'{"samples_ns": "many", "count": [], "first_s": "\\\\u001b[31m"}\\n')
 
@@ -96,7 +103,8 @@ def load(path, threads):
     with open(path) as file:
         return Runner(file.read())
 """
-NAMES = ("babbles", "chatters", "floods", "forges", "hangs", "lies", "quits")
+KINDS = ("babbles", "chatters", "floods", "forges", "hangs", "lies", "quits")
+NAMES = (*KINDS, "devours")
 
 
 def shows_nothing_unsafe(*texts):
@@ -131,7 +139,7 @@ def strangers(desk):
 
 def test_whatever_a_runner_does_on_a_board_is_its_own_row(strangers, board):
     model = shutil.copy(DEMO, strangers.edgeopt.folder / f"{HOSTILE}.keras")
-    targets = ("-t", ",".join((*NAMES, "tflite-int8")), "--data", DEMO.with_name("evaluation.npz"))
+    targets = ("-t", ",".join((*KINDS, "tflite-int8")), "--data", DEMO.with_name("evaluation.npz"))
     code, out, err = strangers.edgeopt.run(
         "export", model, *targets, "--device", "pi5", "--timeout", "15", *QUICK, "--json", "-"
     )
@@ -139,7 +147,7 @@ def test_whatever_a_runner_does_on_a_board_is_its_own_row(strangers, board):
     shows_nothing_unsafe(err)
     nothing_was_executed(strangers)
     rows = {row["target"]: row for row in json.loads(out)["results"]}
-    assert {rows[name]["plugin"] for name in NAMES} == {"edgeopt-stranger 6.6"}
+    assert {rows[name]["plugin"] for name in KINDS} == {"edgeopt-stranger 6.6"}
     errors = {name: row["error"] and (row["error"]["kind"], row["error"]["message"]) for name, row in rows.items()}
     no_answer = "sent something that is no answer: "
     assert errors == {
@@ -155,6 +163,24 @@ def test_whatever_a_runner_does_on_a_board_is_its_own_row(strangers, board):
     }
     assert all(rows[name]["latency"]["median_s"] > 0 for name in ("source", "chatters", "tflite-int8"))
     assert code == 6
+
+
+def test_a_runner_that_takes_all_the_memory_of_a_board_is_killed_and_the_others_stay(strangers, tmp_path):
+    needs.require("sshd", "ssh", "ssh-keygen", root=True)
+    model = (DEMO, "--data", DEMO.with_name("evaluation.npz"))
+    with Limits(memory_bytes=600_000_000) as limits, Sshd(tmp_path / "small", limits=limits) as board:
+        strangers.know("pi5", board, "--python", board.python)
+        code, out, err = strangers.edgeopt.run(
+            "export", *model, "-t", "devours,tflite-int8", "--device", "pi5", *QUICK, "--json", "-"
+        )
+        until(lambda: board.processes() == {})
+        assert limits.memory_kills() >= 1
+    rows = {row["target"]: row for row in json.loads(out)["results"]}
+    killed = "was killed by SIGKILL, by the system if memory ran out, else by somebody else"
+    assert (rows["devours"]["error"]["kind"], rows["devours"]["error"]["message"]) == ("device", killed)
+    assert rows["tflite-int8"]["status"] == "ok"
+    assert rows["tflite-int8"]["latency"]["launches"] >= 3
+    assert code == 6, err
 
 
 LIAR = """#!{python}
