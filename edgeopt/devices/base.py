@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from edgeopt.devices.channel import Channel
@@ -68,8 +69,8 @@ class Device(Protocol):
         """
         ...
 
-    def place(self, path: Path) -> str:
-        """Return where, on the device, a folder is to be made that `pull` then copies to `path`."""
+    def place(self, path: Path) -> AbstractContextManager[str]:
+        """Give where, on the device, a folder is to be made that `pull` then copies to `path`; it goes again there."""
         ...
 
     def open(

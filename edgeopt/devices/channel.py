@@ -100,6 +100,8 @@ class Channel:
         self._garbled = False
         self._closed = threading.Event()
         self._asking = threading.Lock()
+        self._due: float | None = None
+        """Until when the answer must be there that is waited for; None when nothing is asked, or there is no limit."""
         self._killing = threading.Lock()
         self._killed = False
         self._received = b""
@@ -139,20 +141,17 @@ class Channel:
             ChannelTimeout: No answer came in time; the process was killed.
         """
         with self._asking:
-            deadline = _deadline(timeout_s)
-            self._send(message)
-            while True:
-                line = self._read_line(deadline)
-                if line is None:
-                    self._kill()
-                    raise ChannelTimeout(timeout_s or 0.0, self._log_tail(), self._kept_log)
-                answer = self._parse(line)
-                if "event" not in answer:
-                    return answer
-                if on_event is not None:
-                    on_event(answer)
-                if renew:
-                    deadline = _deadline(timeout_s)
+            self._due = _deadline(timeout_s)
+            try:
+                self._send(message)
+                while "event" in (answer := self._hear(timeout_s)):
+                    if on_event is not None:
+                        on_event(answer)
+                    if renew:
+                        self._due = _deadline(timeout_s)
+            finally:
+                self._due = None
+            return answer
 
     def close(self) -> None:
         """Kill the process with everything that it started, and free what the channel holds; may be called twice."""
@@ -171,6 +170,14 @@ class Channel:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _hear(self, timeout_s: float | None) -> dict[str, Any]:
+        """Return the next thing that the process says."""
+        line = self._read_line(self._due)
+        if line is None:
+            self._kill()
+            raise ChannelTimeout(timeout_s or 0.0, self._log_tail(), self._kept_log)
+        return self._parse(line)
 
     def _send(self, message: Mapping[str, Any]) -> None:
         """Write one message; a broken pipe means that the process has ended."""

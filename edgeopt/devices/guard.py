@@ -6,19 +6,21 @@ It needs Python 3.9 and the file `proctree.py` beside it. Its argument is one JS
     environment         variables to add
     mark                `NAME=value`, in the environment of everything that the process starts
     silence_s           end it when the host has said nothing for so long: the host is gone, or the link is
-    limit_s             end it after so long, whatever happens; null for no limit
     memory_limit_bytes  end it when it and its children hold more; null for what is free, but for a tenth
     cores               the cores that it may use; null for all
 
-Standard input goes to the process line by line; an empty line is a sign of life from the host and goes nowhere. The
-process has standard output and error to itself. When it has ended, the last line on standard output says how:
-`{"ended": CODE, "because": TEXT}`, with the text of what the guard ended it for.
+Standard input goes to the process line by line. `!SECONDS` before a line says how long its answer may take: after that
+the process is ended. Such a mark alone is a sign of life from the host, which still waits for the answer; an empty line
+is one too, and says that nothing is asked. Both go nowhere. The process has standard output and error to itself. When
+it has ended, the last line on standard output says how: `{"ended": CODE, "because": TEXT}`, with the text of what the
+guard ended it for.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import selectors
 import signal
@@ -38,6 +40,8 @@ else:
 
 WATCH_S = 0.2
 READ_BYTES = 1 << 16
+LIMIT = b"!"
+"""No message of the host begins like this."""
 FREE_SHARE = 0.9
 """How much of the free memory a process may take: with more, the system begins to end others."""
 WAIT_S = 5.0
@@ -51,6 +55,9 @@ class Guard:
         self._wanted = wanted
         self._because = ""
         self._heard = time.monotonic()
+        self._limit_s = math.inf
+        """How long, from what was heard last, the answer may take that the host waits for; without end when it waits
+        for none."""
         name, _, value = wanted["mark"].partition("=")
         self._process = subprocess.Popen(
             wanted["argv"],
@@ -87,28 +94,37 @@ class Guard:
                     break
                 self._heard = time.monotonic()
                 *lines, rest = (rest + chunk).split(b"\n")
-                said = b"".join(line + b"\n" for line in lines if line)
+                said = b"".join(self._hear(line) for line in lines)
                 if said and stdin is not None:
                     stdin.write(said)
                     stdin.flush()
         with contextlib.suppress(OSError):
             if stdin is not None:
                 stdin.close()
-        time.sleep(WAIT_S)
+        if self._limit_s == math.inf:  # nobody waits for what it does, so it does nothing
+            time.sleep(WAIT_S)
         self._stop("the host is gone")
+
+    def _hear(self, line: bytes) -> bytes:
+        """Return what of a line is for the process."""
+        if not line:
+            self._limit_s = math.inf
+        elif line.startswith(LIMIT):
+            limit, _, line = line[1:].partition(b" ")
+            self._limit_s = float(limit)
+        return line and line + b"\n"
 
     def _watch(self) -> None:
         """End the process when the host is silent, when it takes too long, or when it holds too much memory."""
-        begin = time.monotonic()
-        silence_s, limit_s = self._wanted["silence_s"], self._wanted["limit_s"]
+        silence_s = self._wanted["silence_s"]
         limit_bytes = min(self._wanted["memory_limit_bytes"] or sys.maxsize, int(FREE_SHARE * free_bytes()))
         while self._process.poll() is None:
             time.sleep(WATCH_S)
-            now = time.monotonic()
-            if now - self._heard > silence_s:
+            silent_s = time.monotonic() - self._heard
+            if silent_s > self._limit_s:
+                self._stop("took too long to answer")
+            elif silent_s > silence_s:
                 self._stop("the host is gone")
-            elif limit_s is not None and now - begin > limit_s:
-                self._stop(f"took longer than {limit_s:g} s")
             elif tree_rss_bytes(self._process.pid) > limit_bytes:
                 self._stop(f"used more memory than the limit of {limit_bytes / 1e6:.0f} MB")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from edgeopt.devices.base import thread_environment
@@ -15,6 +16,7 @@ from edgeopt.measure.facts import Facts, Health, find_facts, find_health, find_r
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from edgeopt.isolation import OwnEnvironment
@@ -72,9 +74,9 @@ class LocalDevice:
         self._channels = [*(other for other in self._channels if not other.closed), channel]
         return channel
 
-    def place(self, path: Path) -> str:
-        """Return the same path: the processes see the same files."""
-        return str(path.absolute())
+    def place(self, path: Path) -> AbstractContextManager[str]:
+        """Give the same path: the processes see the same files, and it stays."""
+        return nullcontext(str(path.absolute()))
 
     def pull(self, remote: str, path: Path) -> None:
         """Copy a folder to `path`, unless it is there already."""

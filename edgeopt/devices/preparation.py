@@ -29,7 +29,7 @@ FOLDER = "python"
 """In the work folder; see `workfolder`."""
 HEAVY = ("tensorflow",)
 """A runner that needs one of these is left out unless it is named: over 1 GB, which few boards want."""
-INSTALL_S = 3600.0
+INSTALL_S, DROP_S = 3600.0, 60.0
 """How long one step may take: boards have slow processors and slower disks."""
 CLAIM_S = 900.0
 INSTALLER = Path(installer.__file__)
@@ -166,12 +166,12 @@ class _Work:
         self._provided = planned.provided
         self._pip: str | None = None
         self._python = ""
-        self._unneeded = [self._partial]
+        self._unneeded = [self._partial, f"{self._partial}.tmp"]
 
     def do(self, *, offline: bool) -> Prepared:
         """Install from the device's own registry, and from wheels of this machine where that does not work."""
-        with closing(self._device.open(INSTALLER, log=self._scratch / "log")) as channel:
-            try:
+        try:
+            with self._open() as channel:
                 self._pip = self._push_pip()
                 source, failed = "its own package registry", {}
                 if offline or not self._install_online(channel):
@@ -179,11 +179,15 @@ class _Work:
                 about = {name: list(texts) for name, texts in self._planned.wanted.items() if name not in failed}
                 told = {"requirements": about, "base": self._planned.base}
                 python = _ask(channel, {"op": "finish", "about": told})["python"]
-            finally:
-                with suppress(EdgeoptError):  # what was only needed for the making; the link may be lost
-                    _ask(channel, {"op": "drop", "folders": self._unneeded})
+        finally:
+            # Not in the conversation above, which a Ctrl-C leaves in the middle; the link may be lost, too.
+            with suppress(EdgeoptError), self._open() as another:
+                another.ask({"op": "drop", "folders": self._unneeded}, DROP_S)
         entry = save(replace(self._planned.entry, python=str(python)))
         return Prepared(entry, self._look(str(python), tuple(about)), source, failed)
+
+    def _open(self) -> Channel:
+        return self._device.open(INSTALLER, log=self._scratch / "log")
 
     def _push_pip(self) -> str | None:
         """Return where on the device a pip lies that runs from its wheel; None for the one that its Python has."""

@@ -11,7 +11,7 @@ import shlex
 import socket
 import time
 import uuid
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from edgeopt.devices import agent, bare, elf, libraries, proctree
 from edgeopt.devices.base import thread_environment
-from edgeopt.devices.channel import MARK
+from edgeopt.devices.channel import MARK, ChannelClosed
 from edgeopt.devices.link import ANSWER_S, CommandError, Link
 from edgeopt.devices.remote_channel import RemoteChannel
 from edgeopt.devices.store import Store
@@ -28,7 +28,7 @@ from edgeopt.measure import observer, system
 from edgeopt.measure.facts import OBSERVER_FILES, RUNTIMES, Facts, Health
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from edgeopt.devices.link import Transport
     from edgeopt.isolation import OwnEnvironment
@@ -103,8 +103,7 @@ class RemoteDevice:
         self._has_python = False
         self._transport.connect()
         self._store.open()
-        if self._claimed and (holder := self._ask_to_claim()) is not None:
-            raise DeviceError(f"{self.uri} was claimed by {holder} while the link was lost")
+        self._claim_again()
 
     def claim(self, tell: Callable[[str], None], timeout_s: float) -> None:
         """Wait until nobody else measures on the device; see `Device.claim`."""
@@ -170,11 +169,16 @@ class RemoteDevice:
         """Make a file or folder of the host readable on the device, and return its path there."""
         return posixpath.join(self._store.push(path.absolute()), path.name)
 
-    def place(self, path: Path) -> str:
-        """Return a path in the work folder where nothing is; see `Device.place`."""
-        return posixpath.join(self._store.folder, JOBS, f"{uuid.uuid4().hex}-{path.name}")
+    @contextmanager
+    def place(self, path: Path) -> Iterator[str]:
+        """Give a path in the work folder where nothing is; see `Device.place`."""
+        place = posixpath.join(self._store.folder, JOBS, f"{uuid.uuid4().hex}-{path.name}")
+        try:
+            yield place
+        finally:
+            self._store.drop(place)
 
-    def open(  # noqa: PLR0913 - what `Device.open` has, and a limit
+    def open(
         self,
         script: Path,
         *,
@@ -182,10 +186,9 @@ class RemoteDevice:
         threads: int = 1,
         memory_limit_bytes: int | None = None,
         environment: OwnEnvironment | None = None,  # noqa: ARG002 - it is one of the host
-        limit_s: float | None = None,
     ) -> RemoteChannel:
         """Start a Python file of the host on the device, under a guard; see `Device.open`."""
-        return self._start(self.push(script), log, threads, memory_limit_bytes, limit_s)
+        return self._start(self.push(script), log, threads, memory_limit_bytes)
 
     def run(self, argv: Sequence[str], what: str, limit_s: float) -> tuple[int, str]:
         """Run a program that was pushed, without Python; it is ended there when this process or the link is.
@@ -211,7 +214,7 @@ class RemoteDevice:
         return int(code), said.decode("utf-8", "replace")
 
     def pull(self, remote: str, path: Path) -> None:
-        """Copy a folder of the device to `path` on the host, and remove it there."""
+        """Copy a folder of the device to `path` on the host."""
         self._store.pull(remote, path)
 
     def close(self) -> None:
@@ -220,9 +223,7 @@ class RemoteDevice:
             channel.close()
         self._transport.close()
 
-    def _start(
-        self, script: str, log: Path, threads: int, memory_limit_bytes: int | None, limit_s: float | None
-    ) -> RemoteChannel:
+    def _start(self, script: str, log: Path, threads: int, memory_limit_bytes: int | None) -> RemoteChannel:
         """Start a Python file of the device under a guard."""
         self._look_for_python()
         wanted = {
@@ -230,7 +231,6 @@ class RemoteDevice:
             "environment": dict(thread_environment(threads)),
             "mark": f"{MARK}={uuid.uuid4().hex}",
             "silence_s": SILENCE_S,
-            "limit_s": limit_s,
             "memory_limit_bytes": memory_limit_bytes,
             "cores": list(self._cores) or None,
         }
@@ -279,16 +279,34 @@ class RemoteDevice:
         """Return what the agent answers; it is started at the first question and ends with the connection.
 
         Raises:
-            DeviceError: It cannot be started, or has no answer.
+            DeviceError: It cannot be started, has no answer, or somebody else has the device by now.
         """
-        if self._agent is None or self._agent.closed:
-            script = posixpath.join(self._store.push(*AGENT_FILES), AGENT.name)
-            self._agent = self._start(script, self._log, 1, None, None)
-        answer = self._agent.ask(message, QUESTION_S)
+        if self._agent is not None:
+            try:
+                return self._answer(self._agent, message)
+            except ChannelClosed:  # something there may have ended it since it was asked last
+                self._agent = None
+        script = posixpath.join(self._store.push(*AGENT_FILES), AGENT.name)
+        self._agent = self._start(script, self._log, 1, None)
+        if message["op"] != "claim":
+            self._claim_again()
+        return self._answer(self._agent, message)
+
+    def _answer(self, started: RemoteChannel, message: Mapping[str, Any]) -> dict[str, Any]:
+        answer = started.ask(message, QUESTION_S)
         found = answer.get(message["op"], answer)
         if "error" in answer or not isinstance(found, dict):
             raise DeviceError(f"{self.uri}: it cannot tell its {message['op']}: {one_line(str(answer))}")
         return found
+
+    def _claim_again(self) -> None:
+        """Take the device anew that was claimed; the claim went with the agent, or with the link.
+
+        Raises:
+            DeviceError: Somebody else has it now.
+        """
+        if self._claimed and (holder := self._ask_to_claim()) is not None:
+            raise DeviceError(f"{self.uri} was claimed by {holder} meanwhile")
 
     def _ask_to_claim(self) -> str | None:
         """Return who has the device when that is somebody else, in words."""

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import os
 import secrets
+import selectors
 import threading
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from edgeopt.devices.channel import Channel, ChannelClosed, describe_exit
+from edgeopt.devices.channel import EXIT_GRACE_S, READ_BYTES, Channel, ChannelClosed, describe_exit
 from edgeopt.errors import LinkLostError, one_line
 
 if TYPE_CHECKING:
@@ -17,6 +21,8 @@ if TYPE_CHECKING:
 
 BEAT_S = 5.0
 """How often the host gives a sign of life."""
+LATER_S = 15.0
+"""So long after the host's own time limit the guard's is over: where the host lives, its word comes first."""
 
 
 class RemoteChannel(Channel):
@@ -47,8 +53,11 @@ class RemoteChannel(Channel):
                 self._write(b"\n")
 
     def _write(self, line: bytes) -> None:
+        """Hand one line to the guard, with how long the answer that is waited for may still take."""
+        due = self._due
+        limit = b"" if due is None else b"!%.1f " % (due - time.monotonic() + LATER_S)
         with self._writing:
-            super()._write(line)
+            super()._write(limit + line)
 
     def _read_line(self, deadline: float | None) -> bytes | None:
         """Return the next line of the process; what the login itself prints comes before its first."""
@@ -68,6 +77,8 @@ class RemoteChannel(Channel):
 
     def _closed_error(self) -> ChannelClosed | LinkLostError:  # type: ignore[override]
         """Return how the process ended; where its guard did not say so, the link did."""
+        if self._ending is None and not self.closed:
+            self._look_for_ending()
         if self._ending is not None and not self._ended_because:
             because, code = self._ending.get("because"), self._ending.get("ended")
             self._ended_because = one_line(because) if because else describe_exit(code if isinstance(code, int) else 1)
@@ -76,3 +87,19 @@ class RemoteChannel(Channel):
             cause = self._transport.why(error.log_tail)
             return LinkLostError(f"the link was lost: {cause.message}", hint=cause.hint, log=error.log)
         return error
+
+    def _look_for_ending(self) -> None:
+        """Find the guard's last line in what was not read: a process may also end while nothing is asked."""
+        stdout, left = self._process.stdout, self._received[-READ_BYTES:]
+        if stdout is None:  # pragma: no cover - it was asked for as a pipe
+            return
+        until = time.monotonic() + EXIT_GRACE_S
+        with suppress(OSError, ValueError), selectors.DefaultSelector() as selector:
+            selector.register(stdout, selectors.EVENT_READ)
+            while selector.select(max(0.0, until - time.monotonic())) and (
+                chunk := os.read(stdout.fileno(), READ_BYTES)
+            ):
+                left = (left + chunk)[-READ_BYTES:]  # it is short, and the last
+            said = json.loads(left.rstrip().rpartition(b"\n")[2])
+            if isinstance(said, dict) and "ended" in said:
+                self._ending = said

@@ -48,7 +48,7 @@ REASONS = (
     Reason(
         r"Permission denied",
         "{host} accepts none of your keys",
-        "copy one to it: ssh-copy-id {host}, or name it: edgeopt devices add NAME URI --key FILE",
+        "copy one to it: {copy}, or name it: edgeopt devices add NAME URI --key FILE",
     ),
     Reason(r"Could not resolve hostname", "there is no host called {host}", "is the name spelled as in ~/.ssh/config?"),
     Reason(
@@ -150,9 +150,10 @@ class SshTransport:
 
     def why(self, said: str) -> DeviceError:
         """Return what ssh's words mean; those of the master connection are looked at too."""
-        with suppress(OSError):
+        with suppress(OSError, DeviceError):  # it may have been let go of
             said += self._log.read_text("utf-8", "replace")
-        names = {"host": self._host, "login": shlex.join(self._login()), "known": self._known()}
+        names = {"host": self._host, "known": self._known()}
+        names |= {"login": shlex.join(self._login()), "copy": shlex.join(self._copying())}
         return explain(said, REASONS, names, f"ssh to {self._host} ended")
 
     def close(self) -> None:
@@ -222,6 +223,16 @@ class SshTransport:
     def _login(self) -> list[str]:
         """Return the command with which a person logs in."""
         return [*self._program(), *self._detour(), *self._address(), self._host]
+
+    def _copying(self) -> list[str]:
+        """Return the command with which a person puts a key there; it knows fewer options than ssh."""
+        return [
+            "ssh-copy-id",
+            *(["-p", str(self._port)] if self._port else []),
+            *(["-i", str(self._key.expanduser())] if self._key else []),
+            *(["-o", f"ProxyJump={self._jump}"] if self._jump else []),
+            f"{self._user}@{self._host}" if self._user else self._host,
+        ]
 
     def _known(self) -> str:
         """Return the device's name in the file of known hosts."""

@@ -6,6 +6,7 @@ import hashlib
 import posixpath
 import shlex
 import tarfile
+from contextlib import suppress
 from io import BytesIO
 from typing import TYPE_CHECKING
 
@@ -37,6 +38,7 @@ class Store:
         self._link = link
         self._pushed: dict[tuple[Path, ...], str] = {}
         self._there: set[str] = set()
+        self._dropped: list[str] = []
         self.folder = ""
         """The work folder on the device, as an absolute path."""
 
@@ -50,7 +52,10 @@ class Store:
         command = f"umask 077; mkdir -p {place}/{FILES} && cd {place} && pwd -P && ls {FILES}"
         folder, *names = self._link.run(command, "making its work folder").decode("utf-8", "replace").splitlines()
         self.folder, self._there = folder, set(names)
-        for paths, digest in self._pushed.items():  # it may have lost them, when it was started anew
+        self.drop()
+        # It may have lost them, when it was started anew. What was moved here meanwhile is pushed from where it is now.
+        self._pushed = {paths: sent for paths, sent in self._pushed.items() if all(path.exists() for path in paths)}
+        for paths, digest in self._pushed.items():
             if digest not in self._there:
                 self._pushed[paths] = self._send(paths)
 
@@ -64,8 +69,16 @@ class Store:
         self._pushed[paths] = digest
         return posixpath.join(self.folder, FILES, digest)
 
+    def drop(self, *remote: str) -> None:
+        """Remove folders of the device; where the link is lost, as soon as it is back."""
+        self._dropped += remote
+        if self._dropped:
+            with suppress(DeviceError):
+                self._link.run(f"rm -rf {shlex.join(self._dropped)}", "removing what is not needed any more")
+                self._dropped.clear()
+
     def pull(self, remote: str, path: Path) -> None:
-        """Copy a folder of the device to `path` on the host, and remove it there.
+        """Copy a folder of the device to `path` on the host.
 
         Raises:
             DeviceError: It cannot be read there, or arrives other than it was.
@@ -106,12 +119,12 @@ mkdir "$t" && tar -xf "$t.tar" -C "$t" || exit
 
 
 def _packing(remote: str) -> str:
-    """Return the command that prints the hash of a tar of a folder in a line, then the tar, and removes the folder.
+    """Return the command that prints the hash of a tar of a folder in a line, then the tar.
 
     It is packed twice, since a tar that is kept would take room there.
     """
     pack = f"tar -cf - -C {shlex.quote(remote)} ."
-    return f"{pack} | sha256sum | cut -c1-64 && {pack} && rm -rf {shlex.quote(remote)}"
+    return f"{pack} | sha256sum | cut -c1-64 && {pack}"
 
 
 def _why_not_stored(error: CommandError) -> DeviceError:

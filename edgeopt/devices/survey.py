@@ -122,8 +122,9 @@ class _Watch:
 
     def end(self, limit_s: float) -> Sighting:
         """Return what was seen; a device that has not answered is let go of."""
+        is_late = self.thread.is_alive()
         seen = replace(self._seen)  # whatever the thread still finds comes too late
-        if self.thread.is_alive():
+        if is_late:
             seen.error = DeviceError(f"it gave no answer within {limit_s:g} s", hint="is it switched on?")
             with suppress(Exception):  # it is in use by the thread, which ends with an error of its own
                 if self._device is not None:

@@ -63,18 +63,18 @@ def evaluate(  # noqa: PLR0913 - each is a fact of its own
         progress.stage(name, f"answering the evaluation feeds, {event['done']:,} of {event['of']:,}")
 
     def run() -> Evaluation:
-        there = device.place(out)
-        with open_harness(name, environment, device=device, workspace=workspace, settings=settings) as channel:
-            loading = {
-                "op": "load",
-                "runner": device.push(runner),
-                "artifact": push_artifact(device, folder, main),
-                "threads": settings.threads,
-            }
-            loaded = _answer(channel.ask(loading, settings.timeout_s), "does not load", device, log)
-            running = {"op": "evaluate", "feeds": device.push(feeds), "out": there}
-            _answer(channel.ask(running, settings.timeout_s, tell, renew=True), "does not run", device, log)
-        device.pull(there, out)
+        with device.place(out) as there:
+            with open_harness(name, environment, device=device, workspace=workspace, settings=settings) as channel:
+                loading = {
+                    "op": "load",
+                    "runner": device.push(runner),
+                    "artifact": push_artifact(device, folder, main),
+                    "threads": settings.threads,
+                }
+                loaded = _answer(channel.ask(loading, settings.timeout_s), "does not load", device, log)
+                running = {"op": "evaluate", "feeds": device.push(feeds), "out": there}
+                _answer(channel.ask(running, settings.timeout_s, tell, renew=True), "does not run", device, log)
+            device.pull(there, out)  # without the process, whose memory the packing there may need
         if not (out / INDEX).is_file():
             raise DeviceError("says that it has answered the feeds, and has not", log=str(log))
         return Evaluation(read_outputs(out), loaded["untimed"], loaded["facts"])

@@ -9,13 +9,15 @@ from edgeopt.devices.ssh import COMMAND_VARIABLE
 pytest.register_assert_rewrite("tests.devices.any_link")
 
 ECHO = """
-import json, os, subprocess, sys, time
+import json, os, subprocess, sys, threading, time
 for line in sys.stdin:
     message = json.loads(line)
     if message.get("spawn"):
         subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"], start_new_session=True)
     if message.get("die"):
         os.kill(os.getpid(), message["die"])
+    if message.get("die_later"):
+        threading.Timer(0.2, os.kill, (os.getpid(), message["die_later"])).start()
     if message.get("hang"):
         time.sleep(300)
     if message.get("write"):

@@ -56,7 +56,9 @@ def test_push_and_pull(device, tmp_path, monkeypatch):
     assert remote == str(tmp_path / "folder")
     device.pull(remote, tmp_path / "folder")
     device.pull(remote, tmp_path / "copy")
-    assert device.place(tmp_path / "new") == str(tmp_path / "new")
+    with device.place(tmp_path / "folder") as place:
+        assert place == str(tmp_path / "folder")
+    assert (tmp_path / "folder").is_dir()
     assert (tmp_path / "copy" / "file").read_text() == "text"
     with pytest.raises(DeviceError, match="missing does not exist"):
         device.push(tmp_path / "missing")

@@ -3,6 +3,9 @@
 import json
 import os
 import shlex
+import signal
+import socket
+import threading
 from contextlib import closing
 
 import pytest
@@ -14,6 +17,7 @@ from edgeopt.devices.preparation import choose, plan, prepare
 from edgeopt.errors import UnavailableError, UsageError
 from edgeopt.registry import find_backends
 from tests.standins.registry import OURS
+from tests.standins.waiting import until
 
 
 @pytest.fixture
@@ -77,6 +81,28 @@ def test_a_device_with_a_registry_of_its_own_installs_by_itself_unless_that_woul
     assert (done.source, done.versions) == ("wheels that were fetched here", {"runtime": "1.0"})
     assert said[2].startswith("runtime 2.0 on the device ssh://board does not load: lib.so needs GLIBC 9.99, and the ")
     assert said[4].startswith("runtime 2.0 would not load: lib.so needs GLIBC 9.99, and the system has ")
+
+
+def test_ctrl_c_ends_pip_there_and_leaves_nothing_half_made(prepared, sshd):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        index = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        sshd.run("mkdir -p .config/pip && cat >.config/pip/pip.conf", input=f"[global]\nindex-url = {index}\n")
+
+        def interrupt():
+            with silent.accept()[0]:  # pip has asked, and will wait
+                signal.raise_signal(signal.SIGINT)
+                ended.wait(60)
+
+        ended = threading.Event()
+        interrupting = threading.Thread(target=interrupt)
+        interrupting.start()
+        with pytest.raises(KeyboardInterrupt):
+            prepared(sshd, "tflite")
+        ended.set()
+        interrupting.join()
+    assert sshd.run("ls .cache/edgeopt").stdout == "files\nlock\n"
+    until(lambda: sshd.processes() == {})
+    assert find_entry("pi5").python == sshd.python
 
 
 def test_what_was_prepared_before_stays_and_a_failure_changes_nothing(prepared, sshd, runtime, tmp_path, monkeypatch):

@@ -1,8 +1,10 @@
 """A device behind a real ssh server: files, processes, and what goes wrong on the way."""
 
+import json
 import shlex
 import time
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -86,6 +88,41 @@ def test_an_unknown_and_a_changed_host_key_are_refused_with_what_to_do(board):
     with pytest.raises(DeviceError, match="host key of board has changed") as changed:
         SshTransport(board.alias).connect()
     assert "ssh-keygen -R" in changed.value.hint
+
+
+def test_the_command_that_copies_a_key_goes_where_ssh_went(board):
+    transport = SshTransport("board.example", user="pi", port=2222, key=Path("/keys/a b"), jump="gate")
+    said = transport.why("Permission denied (publickey).")
+    assert said.message == "board.example accepts none of your keys"
+    assert "ssh-copy-id -p 2222 -i '/keys/a b' -o ProxyJump=gate pi@board.example, or name it" in said.hint
+
+
+def test_an_agent_that_something_ended_is_started_again_and_the_claim_with_it(connected, board, tmp_path):
+    connected.claim(lambda text: None, 5)
+    holder = json.loads(board.run(f"cat {connected.folder}/lock").stdout)["pid"]
+    board.run(f"kill -9 {holder}")
+    assert connected.health().cores_allowed > 0
+    with closing(RemoteDevice(SshTransport(board.alias), python=board.python)) as other:
+        other.connect()
+        with pytest.raises(DeviceError, match="is in use by "):
+            other.claim(lambda text: None, 0)
+        board.run(f"kill -9 {json.loads(board.run(f'cat {connected.folder}/lock').stdout)['pid']}")
+        other.claim(lambda text: None, 5)
+        with pytest.raises(DeviceError, match=r"was claimed by .* meanwhile"):
+            connected.health()
+
+
+def test_files_that_were_moved_here_and_lost_there_are_no_hindrance(connected, board, tmp_path):
+    made, kept = tmp_path / "made", tmp_path / "kept"
+    for folder in (made, kept):
+        folder.mkdir()
+        (folder / "file").write_text(folder.name)
+        connected.push(folder)
+    there = connected.push(made.rename(tmp_path / "published"))
+    board.run("rm -rf .cache/edgeopt")
+    connected.connect()
+    assert board.run(f"cat {there}/file").stdout == "made"
+    assert board.run(f"cat {connected.push(kept)}/file").stdout == "kept"
 
 
 def test_no_server_and_no_such_host(board):

@@ -26,7 +26,7 @@ def used(known, sshd, tmp_path):
         device.connect()
         device.push(tmp_path / "read only")
         device.claim(lambda text: None, 5)
-        place = device.place(tmp_path / "a result\n$(touch x)")
+        place = f"{device.folder}/jobs/{'1' * 32}-a result\n$(touch x)"
         sshd.run(f"mkdir -p {shlex.quote(place)} {WORK}/python {WORK}/python.partial")
         sshd.run(f'echo \'{{"base": "/usr/bin/python3.9"}}\' >{WORK}/python/edgeopt-environment.json')
     with closing(SshTransport(sshd.alias)) as transport:
