@@ -44,6 +44,8 @@ LIMIT = b"!"
 """No message of the host begins like this."""
 FREE_SHARE = 0.9
 """How much of the free memory a process may take: with more, the system begins to end others."""
+AGAIN_S = 0.1
+"""When to look again for what is to be ended: a program that is just being started bears no mark for a moment."""
 WAIT_S = 5.0
 """How long a process may take to end by itself when its input has ended."""
 
@@ -137,9 +139,11 @@ class Guard:
         """Kill the group of the process, and what has left the group but bears the mark."""
         with contextlib.suppress(OSError):
             os.killpg(self._process.pid, signal.SIGKILL)
-        for pid in marked(self._wanted["mark"]):
-            with contextlib.suppress(OSError):
-                os.kill(pid, signal.SIGKILL)
+        for pause_s in (AGAIN_S, 0.0):
+            for pid in marked(self._wanted["mark"]):
+                with contextlib.suppress(OSError):
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(pause_s)
 
 
 def free_bytes() -> int:
