@@ -113,22 +113,22 @@ def _copy_of(number: int) -> int | None:
 def _noting_interrupts() -> Iterator[list[int]]:
     """Give a list that a real Ctrl-C is noted in: a plugin may raise `KeyboardInterrupt` on its own."""
     pressed: list[int] = []
+    handlers = {n: handler for n in (signal.SIGINT, signal.SIGTERM) if callable(handler := signal.getsignal(n))}
 
-    def note(number: int, _frame: FrameType | None) -> None:
+    def note(number: int, frame: FrameType | None) -> None:
         pressed.append(number)
-        raise KeyboardInterrupt
+        handlers[signal.Signals(number)](number, frame)
 
-    numbers = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) is signal.default_int_handler]
     try:
-        for number in numbers:
+        for number in handlers:
             signal.signal(number, note)
     except ValueError:  # only the main thread hears signals; another one cannot be interrupted
-        numbers = []
+        handlers.clear()
     try:
         yield pressed
     finally:
-        for number in numbers:
-            signal.signal(number, signal.default_int_handler)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
 def why_deadly(module: str, version: str) -> str | None:

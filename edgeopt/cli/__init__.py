@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+PATIENCE_S = 5.0
+"""After a Ctrl-C the next ones are not heard for so long: they would only interrupt the tidying up."""
+
 
 def main() -> None:
     """Run the command `edgeopt`."""
-    import os
-    import signal
-
     # A polite end from a service manager or a closed terminal is cleaned up after like a Ctrl-C.
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    heard_s = -PATIENCE_S
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        nonlocal heard_s
+        if time.monotonic() - heard_s >= PATIENCE_S:
+            heard_s = time.monotonic()
+            raise KeyboardInterrupt
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
-            signal.signal(number, signal.default_int_handler)
+            signal.signal(number, interrupt)
     try:
         from edgeopt.cli.app import app
 

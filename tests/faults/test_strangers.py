@@ -141,7 +141,7 @@ def test_whatever_a_runner_does_on_a_board_is_its_own_row(strangers, board):
     model = shutil.copy(DEMO, strangers.edgeopt.folder / f"{HOSTILE}.keras")
     targets = ("-t", ",".join((*KINDS, "tflite-int8")), "--data", DEMO.with_name("evaluation.npz"))
     code, out, err = strangers.edgeopt.run(
-        "export", model, *targets, "--device", "pi5", "--timeout", "15", *QUICK, "--json", "-"
+        "export", model, *targets, "--device", "pi5", "--timeout", "25", *QUICK, "--json", "-"
     )
     until(lambda: board.processes() == {})
     shows_nothing_unsafe(err)
@@ -156,7 +156,7 @@ def test_whatever_a_runner_does_on_a_board_is_its_own_row(strangers, board):
         "chatters": None,
         "floods": ("device", f"{no_answer}'{'x' * 80}'"),
         "forges": ("device", "forged"),
-        "hangs": ("device", "gave no answer within 15 s and was ended"),
+        "hangs": ("device", "gave no answer within 25 s and was ended"),
         "lies": ("device", "says that it has answered the feeds, and has not"),
         "quits": ("device", "ended with exit code 0"),
         "tflite-int8": None,
