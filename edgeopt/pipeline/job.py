@@ -130,6 +130,10 @@ class Job:
 
     def measure_operators(self) -> None:
         """Ask every artifact that was timed how long its operators take."""
+        if self._gone is not None:
+            for entry in self._sound():
+                entry.operators_problem = self._gone.message
+            return
         measure_operators(
             self.found.entries.values(),
             self.found.evaluation,
@@ -141,6 +145,10 @@ class Job:
 
     def measure_sustained(self) -> None:
         """Let every artifact that was timed run on, one after another."""
+        if self._gone is not None:
+            for entry in self._sound():
+                entry.sustained_problem = self._gone.message
+            return
         measure_sustained(
             self.found.entries.values(),
             self.found.evaluation,
@@ -150,6 +158,11 @@ class Job:
             progress=self.progress,
             stopping=self._stopping,
         )
+
+    def _sound(self) -> list[Entry]:
+        """Return what was timed without an error."""
+        whole = [entry for entry in self.found.entries.values() if entry.error is None]
+        return [entry for entry in whole if entry.measurement is not None and entry.measurement.launches]
 
     def save(self, run: Run) -> None:
         """Write a run into its document; see `Workspace.save`."""
@@ -212,6 +225,10 @@ class Job:
                 self.progress.done(name, "stopped")
             else:
                 self.progress.done(name, f"failed: {outcome.error.message}" if outcome.error else "measured")
+        if session.lost is not None and any(outcome.error is None for outcome in outcomes.values()):
+            self.progress.say(f"{session.lost.message}; what was measured by then stays")
+        if isinstance(session.lost, DeviceGoneError):
+            self._gone = session.lost
         self.found.health = summarise_health(before, self._health_after(before), spreads(outcomes))
 
     def _health_after(self, before: Health) -> Health:

@@ -215,6 +215,22 @@ def test_a_process_that_starts_while_all_are_being_ended_is_ended_too(subject, w
     assert session.outcomes()["hangs"].error.message == "was stopped"
 
 
+class Emptied(list):
+    """A list that another thread empties whenever this one has looked whether there is something in it."""
+
+    def __bool__(self):
+        found = len(self) > 0
+        self.clear()
+        return found
+
+
+def test_processes_may_be_ended_from_two_threads_at_once(subject, write_runner):
+    session = Session([subject("a", write_runner("a"))], QUICK)
+    session._open = Emptied([session._subjects[0].launch()])
+    session.stop()
+    assert session._open == []
+
+
 def test_the_default_settings_bound_the_time():
     assert Settings().max_launches == MAX_LAUNCHES == 8
     assert Settings().min_launches == 3

@@ -7,7 +7,15 @@ from types import SimpleNamespace
 
 import pytest
 
-from edgeopt.errors import BadInputError, DeviceError, ExitCode, ExportError, StoppedError
+from edgeopt.errors import (
+    BadInputError,
+    DeviceError,
+    DeviceGoneError,
+    ExitCode,
+    ExportError,
+    LinkLostError,
+    StoppedError,
+)
 from edgeopt.measure.facts import Health
 from edgeopt.measure.measurement import Launch, Measurement
 from edgeopt.pipeline import export
@@ -130,11 +138,40 @@ def test_an_interrupt_right_after_measuring_loses_nothing():
 
     entry = Entry(None)
     job = make_job(SimpleNamespace(health=health), entries={"t": entry})
-    session = SimpleNamespace(outcomes=lambda: {SOURCE_TARGET: measured("source"), "t": measured("t")}, stopped=False)
+    outcomes = {SOURCE_TARGET: measured("source"), "t": measured("t")}
+    session = SimpleNamespace(outcomes=lambda: outcomes, stopped=False, lost=None)
     with pytest.raises(KeyboardInterrupt):
         job._take(session, Health(None, None, None, None, 1))
     assert entry.measurement == measured("t")
     assert job.found.source_measurement == measured("source")
+
+
+class Told(Silence):
+    """Keeps what was said."""
+
+    def __init__(self):
+        self.said = []
+
+    def say(self, text):
+        self.said.append(text)
+
+
+def test_what_was_measured_on_a_device_that_is_gone_is_sound_and_nothing_else_is_tried_there():
+    gone = DeviceGoneError("ssh://pi5 did not come back")
+
+    def unreachable():
+        raise LinkLostError("the link was lost")
+
+    entries = {"done": Entry(None), "cut": Entry(None)}
+    job = make_job(SimpleNamespace(health=unreachable), entries=entries)  # has nothing but its health
+    job.progress = told = Told()
+    outcomes = {"done": measured("done"), "cut": replace(measured("cut"), error=gone)}
+    job._take(SimpleNamespace(outcomes=lambda: outcomes, stopped=False, lost=gone), Health())
+    assert told.said == ["ssh://pi5 did not come back; what was measured by then stays"]
+    job.measure_operators()
+    job.measure_sustained()
+    problems = {name: (one.error, one.operators_problem, one.sustained_problem) for name, one in entries.items()}
+    assert problems == {"done": (None, gone.message, gone.message), "cut": (gone, "", "")}
 
 
 def test_the_user_stops_what_is_not_done_the_source_included():
