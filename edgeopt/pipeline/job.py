@@ -206,7 +206,8 @@ class Job:
         file = self.workspace.journal(self.device.name)
         journal = Journal(file, head, resume=settings.resume)
         if settings.resume and journal.earlier is None:
-            self.progress.say(f"nothing to resume: {file.name} is of other artifacts or settings, or is not there")
+            why = f"what was measured with others is kept in {journal.kept.name}" if journal.kept else "there is none"
+            self.progress.say(f"nothing to resume of these artifacts and settings: {why}")
         return journal
 
     def _take(self, session: Session, before: Health) -> None:

@@ -239,8 +239,47 @@ def test_a_journal_of_something_else_is_replaced(tmp_path, text):
     file = tmp_path / "journal"
     file.write_text(text)
     journal = Journal(file, HEAD, resume=True)
-    assert journal.earlier is None
-    assert json.loads(file.read_text().splitlines()[0]) == HEAD
+    assert (journal.earlier, journal.kept) == (None, None)
+    assert file.read_text() == json.dumps(HEAD) + "\n"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_line_that_was_cut_is_gone_when_the_next_one_is_written(tmp_path):
+    file = tmp_path / "journal"
+    measure(Link(), Journal(file, HEAD))
+    complete = file.read_text()
+    for _ in range(2):
+        with file.open("a") as lines:
+            lines.write('{"launch": 9, "rou')
+        Journal(file, HEAD, resume=True).append({"launch": 9, "whole": True})
+        complete += '{"launch": 9, "whole": true}\n'
+        assert file.read_text() == complete
+
+
+def test_a_journal_that_does_not_fit_is_kept_and_taken_up_when_it_does(tmp_path):
+    file, old, other = tmp_path / "journal", tmp_path / "journal.old", {**HEAD, "seconds": 2}
+    measure(Link(), Journal(file, HEAD))
+    first = file.read_text()
+    mistyped = Journal(file, other, resume=True)
+    assert (mistyped.earlier, mistyped.kept) == (None, old)
+    assert (file.read_text(), old.read_text()) == (json.dumps(other) + "\n", first)
+    mistyped_again = Journal(file, {**HEAD, "seconds": 3}, resume=True)  # nothing was measured between them
+    assert (mistyped_again.earlier, mistyped_again.kept, old.read_text()) == (None, old, first)
+    resumed = Journal(file, HEAD, resume=True)
+    assert resumed.earlier.whole == 3
+    assert file.read_text() == first
+    assert {path.name for path in tmp_path.iterdir()} == {"journal", "journal.old"}
+
+
+def test_after_a_record_that_could_not_be_written_none_is(tmp_path):
+    file = tmp_path / "journal"
+    journal = Journal(file, HEAD)
+    file.unlink()
+    file.mkdir()
+    journal.append({"launch": 0, "rounds": 2})
+    file.rmdir()
+    journal.append({"launch": 0, "whole": True})
+    assert not file.exists()
 
 
 def test_a_journal_that_cannot_be_written_ends_nothing(tmp_path):
