@@ -6,8 +6,9 @@ import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from edgeopt.artifact import edgeopt_version, hash_file
 from edgeopt.errors import (
     DegenerateError,
     DeviceError,
@@ -195,12 +196,14 @@ class Job:
 
     def _open_journal(self, entries: Iterable[Entry]) -> Journal:
         """Return the journal of a measurement of these artifacts."""
-        settings = self.settings
+        settings, facts = self.settings, self.found.facts
         head = {
+            "edgeopt": edgeopt_version(),
             "device": self.device.uri,
-            "python": self.found.facts.python,
-            "cores": self.found.facts.details.get("cores_used", ""),
-            "artifacts": {entry.name: entry.sha256 for entry in entries},
+            "python": facts.python,
+            "runtimes": dict(facts.runtimes),
+            "cores": facts.details.get("cores_used", ""),
+            "artifacts": {entry.name: self._identity(entry) for entry in entries},
             "settings": {name: getattr(settings, name) for name in JOURNALLED},
         }
         file = self.workspace.journal(self.device.name)
@@ -209,6 +212,19 @@ class Job:
             why = f"what was measured with others is kept in {journal.kept.name}" if journal.kept else "there is none"
             self.progress.say(f"nothing to resume of these artifacts and settings: {why}")
         return journal
+
+    def _identity(self, entry: Entry) -> dict[str, Any]:
+        """Return what decides how an artifact runs: its files, its runner, and the runtime that the device has."""
+        if entry.exported is None:  # pragma: no cover - what has answered was exported
+            return {}
+        backend, environment = entry.exported.plan.backend, entry.exported.plan.environment
+        wanted = names(backend.requires)
+        versions = again_when_cut(self.device, lambda: self.device.versions(wanted, environment), self.progress.say)
+        return {
+            "files": entry.sha256,
+            "runner": hash_file(Path(backend.runner)),
+            "runtimes": {name: versions.get(name) for name in wanted},
+        }
 
     def _take(self, session: Session, before: Health) -> None:
         """Keep what a session has found."""
