@@ -176,6 +176,37 @@ def test_a_hang_in_one_artifact_is_its_own_failure(subject, write_runner):
     assert len(measured["source"].launches) == 3
 
 
+FORGE = """
+    import __main__
+    def {op}(self, **asked): return {answer}
+    __main__.Harness.{op} = {op}
+"""
+WARM = "{{'first_s': {0}, 'latency_s': {0}, 'steady': True}}"
+
+
+@pytest.mark.parametrize(
+    ("op", "answer", "why"),
+    [
+        ("time", "{'samples_ns': ['x'] * asked['iterations']}", "ValueError: its samples are no times"),
+        ("time", "{'samples_ns': [-5] * asked['iterations']}", "ValueError: its samples are no times"),
+        ("time", "{'samples_ns': [0] * asked['iterations']}", "ValueError: its samples are no times"),
+        ("time", "{'samples_ns': [10**400] * asked['iterations']}", "ValueError: its samples are no times"),
+        ("time", "{'samples_ns': [10**6]}", "ValueError: its samples are no times"),
+        ("warm", WARM.format("0.0"), "ValueError: its times are none"),
+        ("warm", WARM.format("float('nan')"), "ValueError: its times are none"),
+        ("memory", "{'peak_bytes': 'much', 'model_bytes': 0, 'facts': {}}", "ValueError: its memory is no size"),
+    ],
+)
+def test_a_forged_answer_is_its_artifacts_own_failure(subject, write_runner, op, answer, why):
+    subjects = [
+        subject("forges", write_runner("forges", load=FORGE.format(op=op, answer=answer))),
+        subject("fine", write_runner("fine", invoke=SPIN.format(us=300))),
+    ]
+    measured = Session(subjects, Settings(seconds=0.1, min_iterations=24, max_launches=3)).run()
+    assert measured["forges"].error.message == f"its answer cannot be used: {why}"
+    assert (measured["fine"].error, len(measured["fine"].launches)) == (None, 3)
+
+
 HOST = """
 import sys
 from pathlib import Path
