@@ -49,6 +49,8 @@ class Subject:
     runner: str
     artifact: str
     feeds: str
+    device: str = ""
+    """Whose disk may be full: the address of another machine; empty on this one."""
 
 
 @dataclass(slots=True)
@@ -81,7 +83,7 @@ class Process:
             DeviceError: It does not load, or the process has ended.
         """
         message = {"op": "load", "runner": subject.runner, "artifact": subject.artifact, "threads": threads}
-        loaded = _answer(channel.ask(message, timeout_s), "does not load", channel)
+        loaded = accepted(channel.ask(message, timeout_s), "does not load", channel.log_path, subject.device)
         untimed = loaded["untimed"]
         if untimed is not None and not isinstance(untimed, str):
             raise TypeError("untimed is no text")
@@ -146,12 +148,34 @@ class Process:
         }
 
     def _ask(self, message: dict[str, Any], what: str) -> dict[str, Any]:
-        return _answer(self.channel.ask(message, self.timeout_s), what, self.channel)
+        answer = self.channel.ask(message, self.timeout_s)
+        return accepted(answer, what, self.channel.log_path, self.subject.device)
 
 
 def as_error(error: Exception) -> EdgeoptError:
     """Return what an artifact failed with; an answer that only looks like one is its fault too."""
     return error if isinstance(error, EdgeoptError) else DeviceError(f"its answer cannot be used: {in_words(error)}")
+
+
+def accepted(
+    answer: dict[str, Any], what: str, log: Path, device: str = "", kind: type[EdgeoptError] = DeviceError
+) -> dict[str, Any]:
+    """Return an answer of a harness, unless it says what went wrong.
+
+    Args:
+        answer: The answer.
+        what: What it then means, the beginning of the message.
+        log: Where the harness wrote more about it.
+        device: The address of another machine that it runs on; empty on this one.
+        kind: The error to raise.
+
+    Raises:
+        EdgeoptError: What went wrong; a full disk is an error of its own.
+    """
+    if "error" in answer:
+        message = answer["error"]["message"]
+        raise full_disk(message, device) or kind(f"{what}: {message}", log=str(log))
+    return answer
 
 
 def _time(value: Any, least_s: float = 0.0) -> float:
@@ -168,11 +192,3 @@ def _time(value: Any, least_s: float = 0.0) -> float:
 def _is_whole(value: Any) -> bool:
     """Whether something answered is a number that counts something, and not too large for any."""
     return type(value) is int and 0 <= value < MOST
-
-
-def _answer(answer: dict[str, Any], what: str, channel: Conversation) -> dict[str, Any]:
-    """Return `answer`, or raise what it says went wrong."""
-    if "error" in answer:
-        message = answer["error"]["message"]
-        raise full_disk(message) or DeviceError(f"{what}: {message}", log=str(channel.log_path))
-    return answer

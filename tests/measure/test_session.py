@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -205,6 +206,16 @@ def test_a_forged_answer_is_its_artifacts_own_failure(subject, write_runner, op,
     measured = Session(subjects, Settings(seconds=0.1, min_iterations=24, max_launches=3)).run()
     assert measured["forges"].error.message == f"its answer cannot be used: {why}"
     assert (measured["fine"].error, len(measured["fine"].launches)) == (None, 3)
+
+
+@pytest.mark.parametrize(
+    ("where", "message", "kind"),
+    [("", "the disk is full", "bad-input"), ("ssh://pi5", "ssh://pi5: its disk is full", "device")],
+)
+def test_a_full_disk_is_that_of_the_machine_that_the_artifact_runs_on(subject, write_runner, where, message, kind):
+    full = subject("full", write_runner("full", load="raise OSError(28, 'No space left on device')"))
+    error = Session([replace(full, device=where)], QUICK).run()["full"].error
+    assert (error.message, error.kind) == (message, kind)
 
 
 HOST = """
