@@ -154,7 +154,9 @@ ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
 """What colours a terminal."""
 MOST_CHARACTERS = 300
 """A longer message of a stranger's is cut: the log has all of it."""
-DISK_IS_FULL = ("No space left on device", "Disk quota exceeded")
+DISK_IS_FULL = ("No space left on device", "Disk quota exceeded", "Quota exceeded")
+"""The last one is what musl and Android call the second."""
+FREE_SPACE = "free some space there: edgeopt devices clean NAME"
 
 
 def readable(text: object) -> str:
@@ -181,14 +183,17 @@ def in_words(error: BaseException) -> str:
     return f"{type(error).__name__}: {one_line(lines[0])}" if lines else type(error).__name__
 
 
-def full_disk(error: object) -> BadInputError | None:
+def full_disk(error: object, where: str = "") -> EdgeoptError | None:
     """Return the error to show when the disk is full, None where that is not what went wrong.
 
     Args:
         error: An exception, or what another process said of one.
+        where: Whose disk it is, the beginning of the message: a device, and what it was to do; this machine's when
+            empty.
     """
-    if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or any(
-        reason in readable(error) for reason in DISK_IS_FULL
-    ):
-        return BadInputError("the disk is full", hint="free some space, or choose another folder with --out")
-    return None
+    numbered = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
+    if not numbered and not any(reason in readable(error) for reason in DISK_IS_FULL):
+        return None
+    if where:
+        return DeviceError(f"{where}: its disk is full", hint=FREE_SPACE)
+    return BadInputError("the disk is full", hint="free some space, or choose another folder with --out")

@@ -54,3 +54,9 @@ def test_a_full_disk_is_known_by_its_number_or_its_words(error, full):
     found = full_disk(error)
     assert (found is not None) == full
     assert found is None or (found.message, found.kind) == ("the disk is full", "bad-input")
+
+
+def test_a_full_disk_of_a_device_is_said_to_be_the_devices():
+    found = full_disk("cat: write error: Quota exceeded", "ssh://pi5")
+    assert (found.message, found.kind) == ("ssh://pi5: its disk is full", "device")
+    assert found.hint == "free some space there: edgeopt devices clean NAME"

@@ -14,7 +14,7 @@ from edgeopt.devices import installer, remote_device
 from edgeopt.devices.book import save
 from edgeopt.devices.preflight import Preflight, complete
 from edgeopt.devices.wheels import fetch, fetch_pip, meaning
-from edgeopt.errors import DeviceError, EdgeoptError, UnavailableError, UsageError, did_you_mean, one_line
+from edgeopt.errors import DeviceError, EdgeoptError, UnavailableError, UsageError, did_you_mean, full_disk, one_line
 from edgeopt.registry import find_backends
 from edgeopt.requirements import names
 
@@ -312,6 +312,6 @@ def _ask(channel: Channel, message: Mapping[str, Any]) -> dict[str, Any]:
     answer = channel.ask(message, INSTALL_S)
     if "error" in answer:
         said = one_line(answer["error"])
-        hint = "its disk is full; free some space there" if "No space left" in said else ""
-        raise DeviceError(f"the environment cannot be made there: {said}", hint=hint)
+        what = "the environment cannot be made there"
+        raise full_disk(said, what) or DeviceError(f"{what}: {said}")
     return answer

@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING
 
 from edgeopt.devices.link import CommandError
 from edgeopt.devices.parcel import Parcel
-from edgeopt.errors import DeviceError
+from edgeopt.errors import DeviceError, full_disk
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
     from edgeopt.devices.link import Link
+    from edgeopt.errors import EdgeoptError
 
 PUSH_S = 600.0
 FILES = "files"
-FREE_SPACE = "free some space there: edgeopt devices clean NAME"
 CHANGED_ON_THE_WAY = 65
 """What the unpacking command returns when the hash is not the one that was sent."""
 
@@ -127,10 +127,8 @@ def _packing(remote: str) -> str:
     return f"{pack} | sha256sum | cut -c1-64 && {pack}"
 
 
-def _why_not_stored(error: CommandError) -> DeviceError:
+def _why_not_stored(error: CommandError) -> EdgeoptError:
     """Return what the user should know of files that could not be stored."""
-    if "No space left" in error.said or "quota" in error.said:
-        return DeviceError(f"{error.message}: its disk is full", hint=FREE_SPACE)
     if error.code == CHANGED_ON_THE_WAY:
         return DeviceError(f"{error.message}: they changed on their way", hint="the link is bad; try again")
-    return error
+    return full_disk(error.said, error.message) or error

@@ -10,7 +10,8 @@ One JSON object a line. The first says what was measured, and how; each of the o
                                               what the process of an artifact took
     launch, whole                             a launch came to its end
 
-A round that was cut is never written, and a last line that was cut is left out.
+A round that was cut is never written, and a last line that was cut is left out. Beside it lies, with `.old` behind its
+name, one that could not be resumed since it is of something else.
 """
 
 from __future__ import annotations
@@ -33,21 +34,70 @@ class Journal:
     Args:
         file: Where; an older one with the same head is appended to.
         head: What is measured, and how.
-        resume: Whether to go on with an older one.
+        resume: Whether to go on with an older one. One with another head is then kept, and taken up in its turn when
+            its head is asked for.
     """
 
     def __init__(self, file: Path, head: Mapping[str, Any], *, resume: bool = False) -> None:
         self._file = file
-        self.earlier = _read(file, head) if resume else None
+        self._is_lost = False
+        """Whether a record could not be written; those after it would mean nothing."""
+        self._old = file.with_name(f"{file.name}.old")
+        self.earlier = self._take_up(head) if resume else None
         """What an older run has given; None where there is none of the same artifacts, measured the same way."""
         if self.earlier is None:
-            with suppress(OSError):
-                file.write_text(json.dumps(head) + "\n", "utf-8")
+            self._write("w", head)
+
+    @property
+    def kept(self) -> Path | None:
+        """Where one with another head is kept; None where there is none."""
+        return self._old if self._old.is_file() else None
 
     def append(self, record: Mapping[str, Any]) -> None:
         """Write one record; a full disk must not end what can still be measured."""
-        with suppress(OSError), self._file.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
+        if not self._is_lost:
+            self._write("a", record)
+
+    def _write(self, mode: str, record: Mapping[str, Any]) -> None:
+        try:
+            with self._file.open(mode, encoding="utf-8") as file:
+                file.write(json.dumps(record) + "\n")
+        except OSError:
+            self._is_lost = True
+
+    def _take_up(self, head: Mapping[str, Any]) -> Earlier | None:
+        """Return what an older journal with this head holds, and make it the one that is appended to."""
+        earlier = _read(self._file, head)
+        try:
+            if earlier is None:
+                earlier = _read(self._old, head)
+                if earlier is None and not _has_rounds(self._file):
+                    return None
+                _swap(self._file, self._old)
+            if earlier is not None:
+                _cut_off(self._file)
+        except OSError:
+            return None
+        return earlier
+
+
+def _has_rounds(file: Path) -> bool:
+    """Whether a journal, whatever its head, is worth being kept."""
+    return file.is_file() and b'"round": ' in file.read_bytes()
+
+
+def _swap(file: Path, other: Path) -> None:
+    """Let two files, of which one may not exist, change their names."""
+    between = file.with_name(f"{file.name}.new")
+    for now, then in ((file, between), (other, file), (between, other)):
+        with suppress(FileNotFoundError):
+            now.replace(then)
+
+
+def _cut_off(file: Path) -> None:
+    """Remove a last line that was cut, since the next record would be glued to it."""
+    with file.open("r+b") as lines:
+        lines.truncate(lines.read().rfind(b"\n") + 1)
 
 
 @dataclass(slots=True)

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 WARM_S = 1.0
+LEAST_S, MOST_S = 1e-9, 1e9
+"""Between these lies every latency; the harness counts nanoseconds."""
+MOST = 2**63
+"""More nanoseconds or bytes are none."""
 UNUSABLE = (KeyError, TypeError, ValueError)
 """What reading a forged answer raises."""
 
@@ -45,6 +49,8 @@ class Subject:
     runner: str
     artifact: str
     feeds: str
+    device: str = ""
+    """Whose disk may be full: the address of another machine; empty on this one."""
 
 
 @dataclass(slots=True)
@@ -77,25 +83,35 @@ class Process:
             DeviceError: It does not load, or the process has ended.
         """
         message = {"op": "load", "runner": subject.runner, "artifact": subject.artifact, "threads": threads}
-        loaded = _answer(channel.ask(message, timeout_s), "does not load", channel)
-        return cls(subject, channel, timeout_s, loaded["load_s"], loaded["untimed"], loaded["facts"])
+        loaded = accepted(channel.ask(message, timeout_s), "does not load", channel.log_path, subject.device)
+        untimed = loaded["untimed"]
+        if untimed is not None and not isinstance(untimed, str):
+            raise TypeError("untimed is no text")
+        return cls(subject, channel, timeout_s, _time(loaded["load_s"]), untimed, dict(loaded["facts"]))
 
     def warm(self) -> None:
         """Make a feed ready and invoke until the latency is steady."""
         self._ask({"op": "feed", "feeds": self.subject.feeds, "index": 0}, "takes no feed")
         warm = self._ask({"op": "warm", "seconds": WARM_S}, "does not run")
-        self.first_s, self.latency_s, self.steady = warm["first_s"], warm["latency_s"], warm["steady"]
+        self.first_s, self.latency_s = _time(warm["first_s"]), _time(warm["latency_s"], LEAST_S)
+        self.steady = bool(warm["steady"])
 
     def time(self) -> None:
         """Time one round."""
         answer = self._ask({"op": "time", "iterations": self.iterations, "settle": self.settle}, "does not run")
-        self.rounds.append(tuple(answer["samples_ns"]))
+        samples_ns = tuple(answer["samples_ns"])
+        if len(samples_ns) != self.iterations or not all(_is_whole(ns) and ns > 0 for ns in samples_ns):
+            raise ValueError("its samples are no times")
+        self.rounds.append(samples_ns)
 
     def ask_memory(self) -> None:
         """Ask what memory the process took, and what its runner found."""
         memory = self._ask({"op": "memory"}, "failed")
         self.facts = {**self.facts, **memory["facts"]}
-        self.peak_bytes, self.model_bytes = memory["peak_bytes"], memory["model_bytes"]
+        sizes = memory["peak_bytes"], memory["model_bytes"]
+        if not all(map(_is_whole, sizes)):
+            raise ValueError("its memory is no size")
+        self.peak_bytes, self.model_bytes = sizes
 
     def given(self) -> Launch | None:
         """Return what this launch gave; nothing where it ended before its first round."""
@@ -132,7 +148,8 @@ class Process:
         }
 
     def _ask(self, message: dict[str, Any], what: str) -> dict[str, Any]:
-        return _answer(self.channel.ask(message, self.timeout_s), what, self.channel)
+        answer = self.channel.ask(message, self.timeout_s)
+        return accepted(answer, what, self.channel.log_path, self.subject.device)
 
 
 def as_error(error: Exception) -> EdgeoptError:
@@ -140,9 +157,38 @@ def as_error(error: Exception) -> EdgeoptError:
     return error if isinstance(error, EdgeoptError) else DeviceError(f"its answer cannot be used: {in_words(error)}")
 
 
-def _answer(answer: dict[str, Any], what: str, channel: Conversation) -> dict[str, Any]:
-    """Return `answer`, or raise what it says went wrong."""
+def accepted(
+    answer: dict[str, Any], what: str, log: Path, device: str = "", kind: type[EdgeoptError] = DeviceError
+) -> dict[str, Any]:
+    """Return an answer of a harness, unless it says what went wrong.
+
+    Args:
+        answer: The answer.
+        what: What it then means, the beginning of the message.
+        log: Where the harness wrote more about it.
+        device: The address of another machine that it runs on; empty on this one.
+        kind: The error to raise.
+
+    Raises:
+        EdgeoptError: What went wrong; a full disk is an error of its own.
+    """
     if "error" in answer:
         message = answer["error"]["message"]
-        raise full_disk(message) or DeviceError(f"{what}: {message}", log=str(channel.log_path))
+        raise full_disk(message, device) or kind(f"{what}: {message}", log=str(log))
     return answer
+
+
+def _time(value: Any, least_s: float = 0.0) -> float:
+    """Return an answered time.
+
+    Raises:
+        ValueError, TypeError: It is none.
+    """
+    if isinstance(value, bool) or not least_s <= value < MOST_S:
+        raise ValueError("its times are none")
+    return float(value)
+
+
+def _is_whole(value: Any) -> bool:
+    """Whether something answered is a number that counts something, and not too large for any."""
+    return type(value) is int and 0 <= value < MOST

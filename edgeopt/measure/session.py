@@ -106,6 +106,7 @@ class Session:
         self._owed = earlier.owed
         """How many rounds a launch that was cut has still to give."""
         self._cuts = 0
+        self._lost: EdgeoptError | None = None
 
     @property
     def subjects(self) -> tuple[str, ...]:
@@ -117,9 +118,14 @@ class Session:
         """Whether the user ended it."""
         return self._stopped
 
+    @property
+    def lost(self) -> EdgeoptError | None:
+        """Why the device was given up, so that no more was measured; None where it was not."""
+        return self._lost
+
     def run(self) -> dict[str, Measurement]:
         """Measure everything and return, by name, what came of it; an artifact that failed has its error."""
-        while not self._stopped and (wanted := self._wanted()):
+        while not self._stopped and self._lost is None and (wanted := self._wanted()):
             self._launch_or_reconnect(wanted)
         return self.outcomes()
 
@@ -162,7 +168,7 @@ class Session:
             self._close()
 
     def _take_up_again(self, error: LinkLostError) -> None:
-        """Reach the device again; where that fails, everything that was still to be measured has failed."""
+        """Reach the device again; where that fails it is given up, and what has too few launches has failed."""
         self._cuts += 1
         failure: EdgeoptError = error
         if self._reconnect is not None and self._cuts <= MOST_CUTS and not self._stopped:
@@ -172,8 +178,10 @@ class Session:
                 failure = lost
             else:
                 return
-        for subject in self._wanted():
-            self._fail(subject, failure)
+        if self._whole < self._settings.min_launches:
+            for subject in self._wanted():
+                self._fail(subject, failure)
+        self._lost = failure
 
     def _unclear(self, names: set[str], yardstick: str) -> set[str]:
         """Return the artifacts that cannot be told from one of them yet, and that one if there are any."""
@@ -189,8 +197,9 @@ class Session:
         """Start one process of each artifact, time them in shuffled rounds and keep what they gave."""
         number, self._number = self._number, self._number + 1
         self._random.shuffle(subjects)
-        # The load times that are reported come from the first launch, where nothing else is loading.
-        processes = self._load(subjects, 1 if number == 0 else self._settings.loads_at_once)
+        # The load times that are reported come from an artifact's first launch, where nothing else is loading.
+        is_first = not all(self._launches[subject.name] for subject in subjects)
+        processes = self._load(subjects, 1 if is_first else self._settings.loads_at_once)
         for process in processes:
             process.number = number
         processes = [process for process in processes if self._try(process, self._warm)]
@@ -313,9 +322,13 @@ class Session:
         )
 
     def _close(self) -> None:
-        """End all processes."""
-        while self._open:
-            self._open.pop().close()
+        """End all processes; another thread may do so too, so nothing is looked at before it is taken."""
+        while True:
+            try:
+                channel = self._open.pop()
+            except IndexError:
+                return
+            channel.close()
 
 
 def plan_rounds(processes: Sequence[Process], settings: Settings) -> int:

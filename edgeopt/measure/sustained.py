@@ -15,11 +15,12 @@ import math
 import random
 import statistics
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
-from edgeopt.errors import EdgeoptError, LinkLostError, UsageError
+from edgeopt.errors import DeviceError, EdgeoptError, LinkLostError, UsageError
 from edgeopt.measure.cooling import Cooling
 from edgeopt.measure.process import UNUSABLE, Process, as_error
 from edgeopt.measure.stats import Verdict, interval
@@ -94,7 +95,9 @@ class Stretch:
     settings: Settings
     before: Health
     after: Health | None = None
-    """None where it did not come to its end."""
+    """None where it did not come to its end, or the device could not tell then."""
+    is_whole: bool = False
+    """Whether it came to its end."""
     slices: list[Slice] = field(default_factory=list)
 
     @property
@@ -114,7 +117,7 @@ class Stretch:
     @property
     def hot(self) -> Part | None:
         """The last part; None where it did not come to its end."""
-        return self.parts[-1] if self.after is not None else None
+        return self.parts[-1] if self.is_whole else None
 
 
 class Endurance:
@@ -216,7 +219,10 @@ class Endurance:
             if not self._stopping.is_set():  # else its process was ended on purpose
                 self._errors[subject.name] = as_error(error)
         else:
-            stretch.after = None if self._stopping.is_set() else self._health()
+            if not self._stopping.is_set():
+                stretch.is_whole = True
+                with suppress(DeviceError):  # the next artifact's beginning will tell whether the device is gone
+                    stretch.after = self._health()
         finally:  # what came before an end, by a crash or by Ctrl-C, still counts
             for channel in channels:
                 channel.close()
@@ -224,7 +230,7 @@ class Endurance:
 
     def _keep(self, stretch: Stretch) -> None:
         earlier = self._found.get(stretch.name)
-        is_longer = earlier is None or stretch.after is not None or len(stretch.slices) > len(earlier.slices)
+        is_longer = earlier is None or stretch.is_whole or len(stretch.slices) > len(earlier.slices)
         if stretch.slices and is_longer:
             self._found[stretch.name] = stretch
 
@@ -263,8 +269,10 @@ class Endurance:
             stretch.slices.append(Slice(elapsed_s, latency_s, count))
 
 
-def compare(part: Part, other: Part, noise: float = 0.0) -> Verdict:
+def compare(part: Part, other: Part, noise: float = 0.0) -> Verdict | None:
     """Return whether a part is `faster` or `slower` than another; `same` where that is not sure, or hardly matters.
+
+    None where a part has no interval, as of a single slice: how sure a difference is, is not known then.
 
     Args:
         part: The part.
@@ -272,7 +280,7 @@ def compare(part: Part, other: Part, noise: float = 0.0) -> Verdict:
         noise: How far parts lie apart by chance, as a logarithm; see `reversal`.
     """
     if part.median_s is None or other.median_s is None or part.ci95_s is None or other.ci95_s is None:
-        return "same"
+        return None
     difference = math.log(other.median_s / part.median_s)
     unsure = math.hypot(math.log(part.ci95_s[1] / part.median_s), math.log(other.ci95_s[1] / other.median_s))
     if abs(difference) <= max(unsure, noise, math.log1p(SMALLEST_EFFECT)):

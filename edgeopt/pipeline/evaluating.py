@@ -6,10 +6,9 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from edgeopt.devices.book import LOCAL
-from edgeopt.devices.store import FREE_SPACE
-from edgeopt.errors import DeviceError, ExportError, full_disk
-from edgeopt.pipeline.harnesses import again_when_cut, open_harness, push_artifact
+from edgeopt.errors import DeviceError, ExportError
+from edgeopt.measure.process import accepted
+from edgeopt.pipeline.harnesses import again_when_cut, elsewhere, open_harness, push_artifact
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -71,9 +70,11 @@ def evaluate(  # noqa: PLR0913 - each is a fact of its own
                     "artifact": push_artifact(device, folder, main),
                     "threads": settings.threads,
                 }
-                loaded = _answer(channel.ask(loading, settings.timeout_s), "does not load", device, log)
+                answer = channel.ask(loading, settings.timeout_s)
+                loaded = accepted(answer, "the artifact does not load", log, elsewhere(device), ExportError)
                 running = {"op": "evaluate", "feeds": device.push(feeds), "out": there}
-                _answer(channel.ask(running, settings.timeout_s, tell, renew=True), "does not run", device, log)
+                answer = channel.ask(running, settings.timeout_s, tell, renew=True)
+                accepted(answer, "the artifact does not run", log, elsewhere(device), ExportError)
             device.pull(there, out)  # without the process, whose memory the packing there may need
         if not (out / INDEX).is_file():
             raise DeviceError("says that it has answered the feeds, and has not", log=str(log))
@@ -88,14 +89,3 @@ def read_outputs(folder: Path) -> dict[str, Array]:
 
     index = json.loads((folder / INDEX).read_text("utf-8"))
     return {name: np.load(folder / file, allow_pickle=False) for name, file in index["outputs"].items()}
-
-
-def _answer(answer: dict[str, Any], what: str, device: Device, log: Path) -> dict[str, Any]:
-    """Return `answer`, or raise what it says went wrong."""
-    if "error" in answer:
-        message = answer["error"]["message"]
-        disk = full_disk(message)
-        if disk is not None and device.name != LOCAL:
-            raise DeviceError(f"{device.uri}: its disk is full", hint=FREE_SPACE)
-        raise disk or ExportError(f"the artifact {what}: {message}", log=str(log))
-    return answer

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from edgeopt.devices.book import LOCAL
 from edgeopt.errors import DeviceError, DeviceGoneError, LinkLostError
 from edgeopt.measure import harness
 
@@ -54,6 +55,11 @@ def open_harness(
 def push_artifact(device: Device, folder: Path, main: Path) -> str:
     """Make an artifact readable on a device, with all that lies beside its main file; return that file's path there."""
     return posixpath.join(device.push(folder), main.relative_to(folder).as_posix())
+
+
+def elsewhere(device: Device) -> str:
+    """Return the address of a device that is another machine than this one; nothing for this one."""
+    return "" if device.uri == LOCAL else device.uri
 
 
 def reconnect(device: Device, tell: Callable[[str], None], wait_s: float = RECONNECT_S) -> None:

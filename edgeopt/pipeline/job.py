@@ -6,8 +6,9 @@ import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from edgeopt.artifact import edgeopt_version, hash_file
 from edgeopt.errors import (
     DegenerateError,
     DeviceError,
@@ -130,6 +131,10 @@ class Job:
 
     def measure_operators(self) -> None:
         """Ask every artifact that was timed how long its operators take."""
+        if self._gone is not None:
+            for entry in self._sound():
+                entry.operators_problem = self._gone.message
+            return
         measure_operators(
             self.found.entries.values(),
             self.found.evaluation,
@@ -141,6 +146,10 @@ class Job:
 
     def measure_sustained(self) -> None:
         """Let every artifact that was timed run on, one after another."""
+        if self._gone is not None:
+            for entry in self._sound():
+                entry.sustained_problem = self._gone.message
+            return
         measure_sustained(
             self.found.entries.values(),
             self.found.evaluation,
@@ -150,6 +159,11 @@ class Job:
             progress=self.progress,
             stopping=self._stopping,
         )
+
+    def _sound(self) -> list[Entry]:
+        """Return what was timed without an error."""
+        whole = [entry for entry in self.found.entries.values() if entry.error is None]
+        return [entry for entry in whole if entry.measurement is not None and entry.measurement.launches]
 
     def save(self, run: Run) -> None:
         """Write a run into its document; see `Workspace.save`."""
@@ -182,19 +196,35 @@ class Job:
 
     def _open_journal(self, entries: Iterable[Entry]) -> Journal:
         """Return the journal of a measurement of these artifacts."""
-        settings = self.settings
+        settings, facts = self.settings, self.found.facts
         head = {
+            "edgeopt": edgeopt_version(),
             "device": self.device.uri,
-            "python": self.found.facts.python,
-            "cores": self.found.facts.details.get("cores_used", ""),
-            "artifacts": {entry.name: entry.sha256 for entry in entries},
+            "python": facts.python,
+            "runtimes": dict(facts.runtimes),
+            "cores": facts.details.get("cores_used", ""),
+            "artifacts": {entry.name: self._identity(entry) for entry in entries},
             "settings": {name: getattr(settings, name) for name in JOURNALLED},
         }
         file = self.workspace.journal(self.device.name)
         journal = Journal(file, head, resume=settings.resume)
         if settings.resume and journal.earlier is None:
-            self.progress.say(f"nothing to resume: {file.name} is of other artifacts or settings, or is not there")
+            why = f"what was measured with others is kept in {journal.kept.name}" if journal.kept else "there is none"
+            self.progress.say(f"nothing to resume of these artifacts and settings: {why}")
         return journal
+
+    def _identity(self, entry: Entry) -> dict[str, Any]:
+        """Return what decides how an artifact runs: its files, its runner, and the runtime that the device has."""
+        if entry.exported is None:  # pragma: no cover - what has answered was exported
+            return {}
+        backend, environment = entry.exported.plan.backend, entry.exported.plan.environment
+        wanted = names(backend.requires)
+        versions = again_when_cut(self.device, lambda: self.device.versions(wanted, environment), self.progress.say)
+        return {
+            "files": entry.sha256,
+            "runner": hash_file(Path(backend.runner)),
+            "runtimes": {name: versions.get(name) for name in wanted},
+        }
 
     def _take(self, session: Session, before: Health) -> None:
         """Keep what a session has found."""
@@ -212,6 +242,10 @@ class Job:
                 self.progress.done(name, "stopped")
             else:
                 self.progress.done(name, f"failed: {outcome.error.message}" if outcome.error else "measured")
+        if session.lost is not None and any(outcome.error is None for outcome in outcomes.values()):
+            self.progress.say(f"{session.lost.message}; what was measured by then stays")
+        if isinstance(session.lost, DeviceGoneError):
+            self._gone = session.lost
         self.found.health = summarise_health(before, self._health_after(before), spreads(outcomes))
 
     def _health_after(self, before: Health) -> Health:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from edgeopt.measure.process import Subject
 from edgeopt.measure.session import Session, Settings
 from edgeopt.measure.stats import round_spread
-from edgeopt.pipeline.harnesses import open_harness, push_artifact, reconnect
+from edgeopt.pipeline.harnesses import elsewhere, open_harness, push_artifact, reconnect
 from edgeopt.report.schema import SOURCE_TARGET
 from edgeopt.source.choice import RUNNER
 
@@ -75,6 +75,7 @@ def make_subjects(  # noqa: PLR0913 - each is a part of its own
             runner=device.push(runner),
             artifact=push_artifact(device, folder, main),
             feeds=device.push(feeds),
+            device=elsewhere(device),
         )
 
     subjects = [subject(SOURCE_TARGET, RUNNER, saved_model, saved_model)] if saved_model is not None else []

@@ -66,7 +66,7 @@ def _about_time(result: Result) -> Iterator[str]:
     if result.latency is not None and result.latency.ci95_s is None:
         yield "measured in one launch only, so neither its interval nor a verdict is known"
     if result.latency is not None and not result.latency.steady:
-        yield "its latency had not settled when it was measured; measure longer with --seconds"
+        yield "its latency had not settled when its measuring began"
     if result.native is not None:
         yield _about_native(result.native)
 

@@ -1,10 +1,11 @@
 """A measurement that was ended, and what of it is taken up again."""
 
 import json
+import time
 
 import pytest
 
-from edgeopt.errors import DeviceError, LinkLostError
+from edgeopt.errors import DeviceError, DeviceGoneError, LinkLostError
 from edgeopt.measure import stats
 from edgeopt.measure.journal import Journal
 from edgeopt.measure.process import Subject
@@ -91,6 +92,33 @@ def test_a_link_that_is_lost_between_the_rounds_costs_no_round(op):
     assert rounds(measured) == whole
 
 
+class Crowded(Link):
+    """A link that knows, by launch, how many artifacts were loaded at the same time."""
+
+    def __init__(self, *cuts):
+        super().__init__(*cuts)
+        self.loading, self.crowds = 0, []
+
+    def use(self, op):
+        if op == "load":
+            if self.asked[-1:] != ["load"]:
+                self.crowds.append(0)
+            self.loading += 1
+        super().use(op)
+        if op == "load":
+            time.sleep(0.05)
+            self.crowds[-1] = max(self.crowds[-1], self.loading)
+            self.loading -= 1
+
+
+def test_what_has_no_launch_is_loaded_alone_after_a_first_launch_that_gave_nothing_too():
+    """The load time that is reported is that of an artifact's first launch."""
+    first_warming_up = 4
+    link = Crowded(first_warming_up)
+    measure(link)
+    assert link.crowds == [1, 1, 2, 2]
+
+
 def test_a_link_that_is_lost_again_and_again_is_given_up_and_what_was_measured_stays():
     before = Link()
     measure(before)
@@ -100,6 +128,50 @@ def test_a_link_that_is_lost_again_and_again_is_given_up_and_what_was_measured_s
     assert link.reconnected == MOST_CUTS
     assert all(str(found.error) == "the cable was pulled" for found in measured.values())
     assert rounds(measured) == {"a": [2], "b": [2]}
+
+
+class Gone(Link):
+    """A link that is cut for good when the first question of a launch is asked, counted from 0."""
+
+    def __init__(self, launch, ns):
+        super().__init__()
+        self.launch, self.ns = launch, ns
+
+    def use(self, op):
+        super().use(op)
+        if self.asked.count("load") > self.launch * len(self.ns):
+            raise LinkLostError("the cable was pulled")
+
+    def reconnect(self):
+        super().reconnect()
+        raise DeviceGoneError("it did not come back")
+
+    def subjects(self):
+        def make(name, values):
+            values = iter(values)
+            return Subject(name, lambda: Harness(next(values), self), "", "", "")
+
+        return [make(name, values) for name, values in self.ns.items()]
+
+
+NS = {
+    "a": [1_000_000] * 9,
+    "b": [1_000_000, 1_200_000, 1_000_000] * 3,  # cannot be told from a
+    "c": [3_000_000] * 9,
+    "untold": [3_000_000, 3_600_000, 3_000_000] * 3,  # from c, which nobody asks
+}
+
+
+@pytest.mark.parametrize(("launch", "error"), [(2, "it did not come back"), (3, None)])
+def test_a_device_that_is_gone_is_waited_for_once_and_what_has_its_launches_is_sound(launch, error):
+    link = Gone(launch, NS)
+    wanted = Settings(seconds=0.1, min_iterations=24, loads_at_once=1)
+    session = Session(link.subjects(), wanted, reconnect=link.reconnect)
+    measured = session.run()
+    assert (link.reconnected, link.asked.count("load")) == (1, launch * len(NS) + 1)
+    assert str(session.lost) == "it did not come back"
+    assert {name: len(found.launches) for name, found in measured.items()} == dict.fromkeys(NS, launch)
+    assert {found.error and str(found.error) for found in measured.values()} == {error}
 
 
 def test_without_a_way_back_a_lost_link_is_the_end():
@@ -167,8 +239,47 @@ def test_a_journal_of_something_else_is_replaced(tmp_path, text):
     file = tmp_path / "journal"
     file.write_text(text)
     journal = Journal(file, HEAD, resume=True)
-    assert journal.earlier is None
-    assert json.loads(file.read_text().splitlines()[0]) == HEAD
+    assert (journal.earlier, journal.kept) == (None, None)
+    assert file.read_text() == json.dumps(HEAD) + "\n"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_line_that_was_cut_is_gone_when_the_next_one_is_written(tmp_path):
+    file = tmp_path / "journal"
+    measure(Link(), Journal(file, HEAD))
+    complete = file.read_text()
+    for _ in range(2):
+        with file.open("a") as lines:
+            lines.write('{"launch": 9, "rou')
+        Journal(file, HEAD, resume=True).append({"launch": 9, "whole": True})
+        complete += '{"launch": 9, "whole": true}\n'
+        assert file.read_text() == complete
+
+
+def test_a_journal_that_does_not_fit_is_kept_and_taken_up_when_it_does(tmp_path):
+    file, old, other = tmp_path / "journal", tmp_path / "journal.old", {**HEAD, "seconds": 2}
+    measure(Link(), Journal(file, HEAD))
+    first = file.read_text()
+    mistyped = Journal(file, other, resume=True)
+    assert (mistyped.earlier, mistyped.kept) == (None, old)
+    assert (file.read_text(), old.read_text()) == (json.dumps(other) + "\n", first)
+    mistyped_again = Journal(file, {**HEAD, "seconds": 3}, resume=True)  # nothing was measured between them
+    assert (mistyped_again.earlier, mistyped_again.kept, old.read_text()) == (None, old, first)
+    resumed = Journal(file, HEAD, resume=True)
+    assert resumed.earlier.whole == 3
+    assert file.read_text() == first
+    assert {path.name for path in tmp_path.iterdir()} == {"journal", "journal.old"}
+
+
+def test_after_a_record_that_could_not_be_written_none_is(tmp_path):
+    file = tmp_path / "journal"
+    journal = Journal(file, HEAD)
+    file.unlink()
+    file.mkdir()
+    journal.append({"launch": 0, "rounds": 2})
+    file.rmdir()
+    journal.append({"launch": 0, "whole": True})
+    assert not file.exists()
 
 
 def test_a_journal_that_cannot_be_written_ends_nothing(tmp_path):

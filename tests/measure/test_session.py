@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -176,6 +177,47 @@ def test_a_hang_in_one_artifact_is_its_own_failure(subject, write_runner):
     assert len(measured["source"].launches) == 3
 
 
+FORGE = """
+    import __main__
+    def {op}(self, **asked): return {answer}
+    __main__.Harness.{op} = {op}
+"""
+WARM = "{{'first_s': {0}, 'latency_s': {0}, 'steady': True}}"
+
+
+@pytest.mark.parametrize(
+    ("op", "answer", "why"),
+    [
+        ("time", "{'samples_ns': ['x'] * asked['iterations']}", "ValueError: its samples are no times"),
+        ("time", "{'samples_ns': [-5] * asked['iterations']}", "ValueError: its samples are no times"),
+        ("time", "{'samples_ns': [0] * asked['iterations']}", "ValueError: its samples are no times"),
+        ("time", "{'samples_ns': [10**400] * asked['iterations']}", "ValueError: its samples are no times"),
+        ("time", "{'samples_ns': [10**6]}", "ValueError: its samples are no times"),
+        ("warm", WARM.format("0.0"), "ValueError: its times are none"),
+        ("warm", WARM.format("float('nan')"), "ValueError: its times are none"),
+        ("memory", "{'peak_bytes': 'much', 'model_bytes': 0, 'facts': {}}", "ValueError: its memory is no size"),
+    ],
+)
+def test_a_forged_answer_is_its_artifacts_own_failure(subject, write_runner, op, answer, why):
+    subjects = [
+        subject("forges", write_runner("forges", load=FORGE.format(op=op, answer=answer))),
+        subject("fine", write_runner("fine", invoke=SPIN.format(us=300))),
+    ]
+    measured = Session(subjects, Settings(seconds=0.1, min_iterations=24, max_launches=3)).run()
+    assert measured["forges"].error.message == f"its answer cannot be used: {why}"
+    assert (measured["fine"].error, len(measured["fine"].launches)) == (None, 3)
+
+
+@pytest.mark.parametrize(
+    ("where", "message", "kind"),
+    [("", "the disk is full", "bad-input"), ("ssh://pi5", "ssh://pi5: its disk is full", "device")],
+)
+def test_a_full_disk_is_that_of_the_machine_that_the_artifact_runs_on(subject, write_runner, where, message, kind):
+    full = subject("full", write_runner("full", load="raise OSError(28, 'No space left on device')"))
+    error = Session([replace(full, device=where)], QUICK).run()["full"].error
+    assert (error.message, error.kind) == (message, kind)
+
+
 HOST = """
 import sys
 from pathlib import Path
@@ -213,6 +255,22 @@ def test_a_process_that_starts_while_all_are_being_ended_is_ended_too(subject, w
     session._stopped = True
     session._launch([hangs])
     assert session.outcomes()["hangs"].error.message == "was stopped"
+
+
+class Emptied(list):
+    """A list that another thread empties whenever this one has looked whether there is something in it."""
+
+    def __bool__(self):
+        found = len(self) > 0
+        self.clear()
+        return found
+
+
+def test_processes_may_be_ended_from_two_threads_at_once(subject, write_runner):
+    session = Session([subject("a", write_runner("a"))], QUICK)
+    session._open = Emptied([session._subjects[0].launch()])
+    session.stop()
+    assert session._open == []
 
 
 def test_the_default_settings_bound_the_time():

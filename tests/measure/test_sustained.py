@@ -203,6 +203,23 @@ def test_a_link_that_is_lost_for_good_ends_it_for_all(subject, write_runner, tmp
     assert (len(stretch.slices), stretch.hot) == (1, None)
 
 
+def test_what_ran_to_its_end_is_whole_though_the_device_cannot_tell_how_it_is_then(subject, write_runner):
+    cool = Health(temperature_c=40.0)
+    looks = iter([cool, DeviceError("no answer"), cool, LinkLostError("the link was lost")])
+
+    def health():
+        look = next(looks)
+        if isinstance(look, DeviceError):
+            raise look
+        return look
+
+    made = [subject(name, write_runner(name, invoke=SPIN.format(us=200))) for name in ("a", "b")]
+    endurance = endure(made, health=health)
+    assert (endurance.errors, endurance.lost) == ({}, {})
+    assert {name: stretch.after for name, stretch in endurance.found.items()} == {"a": None, "b": None}
+    assert all(stretch.hot.iterations > 20 for stretch in endurance.found.values())
+
+
 def test_stopping_from_another_thread_keeps_what_was_measured(subject, write_runner, device):
     stopping = threading.Event()
 
@@ -270,7 +287,7 @@ def test_parts_are_minutes_or_less(seconds, part_s, parts):
 
 def test_slices_fall_into_the_part_in_which_they_begin_and_the_last_one_has_the_rest():
     settings = Settings(100.0)
-    stretch = Stretch("a", settings, Health(), Health())
+    stretch = Stretch("a", settings, Health(), Health(), is_whole=True)
     stretch.slices += [Slice(0.0, 1.0, 5), Slice(29.0, 3.0, 5), Slice(30.0, 4.0, 2), Slice(99.0, 7.0, 1)]
     assert [(part.median_s, part.iterations) for part in stretch.parts] == [(2.0, 10), (4.0, 2), (7.0, 1)]
     assert stretch.parts[1].ci95_s is None
@@ -290,8 +307,9 @@ def part(median_s, spread=1.001):
         (part(1.02), part(1.0), 0.0, "same"),  # smaller than what two processes differ by
         (part(1.10, 1.2), part(1.0), 0.0, "same"),  # not sure
         (part(1.10), part(1.0), 0.2, "same"),  # it came and went by more than that
-        (Part(1.10, None, 1), part(1.0), 0.0, "same"),
-        (Part(None, None, 0), part(1.0), 0.0, "same"),
+        (Part(1.10, None, 1), part(1.0), 0.0, None),  # of a single slice
+        (part(1.10), Part(1.0, None, 1), 0.0, None),
+        (Part(None, None, 0), part(1.0), 0.0, None),
     ],
 )
 def test_a_difference_must_be_sure_and_large(one, other, noise, verdict):

@@ -1,17 +1,28 @@
 """What ends a run early: what was found before it is kept, saved and returned."""
 
 import errno
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from edgeopt.errors import BadInputError, DeviceError, ExitCode, ExportError, StoppedError
+from edgeopt.artifact import HashedFile
+from edgeopt.errors import (
+    BadInputError,
+    DeviceError,
+    DeviceGoneError,
+    ExitCode,
+    ExportError,
+    LinkLostError,
+    StoppedError,
+)
 from edgeopt.measure.facts import Health
 from edgeopt.measure.measurement import Launch, Measurement
 from edgeopt.pipeline import export
+from edgeopt.pipeline import job as job_module
 from edgeopt.pipeline.entries import Entry
+from edgeopt.pipeline.exporting import Exported
 from edgeopt.pipeline.findings import exit_code
 from edgeopt.pipeline.job import Job
 from edgeopt.pipeline.request import ExportSettings, Silence
@@ -130,11 +141,80 @@ def test_an_interrupt_right_after_measuring_loses_nothing():
 
     entry = Entry(None)
     job = make_job(SimpleNamespace(health=health), entries={"t": entry})
-    session = SimpleNamespace(outcomes=lambda: {SOURCE_TARGET: measured("source"), "t": measured("t")}, stopped=False)
+    outcomes = {SOURCE_TARGET: measured("source"), "t": measured("t")}
+    session = SimpleNamespace(outcomes=lambda: outcomes, stopped=False, lost=None)
     with pytest.raises(KeyboardInterrupt):
         job._take(session, Health(None, None, None, None, 1))
     assert entry.measurement == measured("t")
     assert job.found.source_measurement == measured("source")
+
+
+class Told(Silence):
+    """Keeps what was said."""
+
+    def __init__(self):
+        self.said = []
+
+    def say(self, text):
+        self.said.append(text)
+
+
+def test_what_was_measured_on_a_device_that_is_gone_is_sound_and_nothing_else_is_tried_there():
+    gone = DeviceGoneError("ssh://pi5 did not come back")
+
+    def unreachable():
+        raise LinkLostError("the link was lost")
+
+    entries = {"done": Entry(None), "cut": Entry(None)}
+    job = make_job(SimpleNamespace(health=unreachable), entries=entries)  # has nothing but its health
+    job.progress = told = Told()
+    outcomes = {"done": measured("done"), "cut": replace(measured("cut"), error=gone)}
+    job._take(SimpleNamespace(outcomes=lambda: outcomes, stopped=False, lost=gone), Health())
+    assert told.said == ["ssh://pi5 did not come back; what was measured by then stays"]
+    job.measure_operators()
+    job.measure_sustained()
+    problems = {name: (one.error, one.operators_problem, one.sustained_problem) for name, one in entries.items()}
+    assert problems == {"done": (None, gone.message, gone.message), "cut": (gone, "", "")}
+
+
+@dataclass
+class Board:
+    """A device as far as a journal knows it."""
+
+    uri = name = "pi5"
+    runtime: str = "1.18.0"
+
+    def versions(self, distributions, environment=None):
+        return dict.fromkeys(distributions, self.runtime)
+
+
+CHANGES = {
+    "nothing": lambda job, runner, monkeypatch: None,
+    "the runner": lambda job, runner, monkeypatch: runner.write_text("import other_runtime\n"),
+    "its runtime": lambda job, runner, monkeypatch: setattr(job.device, "runtime", "1.19.0"),
+    "another runtime": lambda job, runner, monkeypatch: job.found.facts.runtimes.update(numpy="2.1"),
+    "edgeopt": lambda job, runner, monkeypatch: monkeypatch.setattr(job_module, "edgeopt_version", lambda: "9.9"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_only_what_runs_in_the_same_way_is_resumed(tmp_path, monkeypatch, change):
+    runner = tmp_path / "runner.py"
+    runner.write_text("import runtime\n")
+    backend = SimpleNamespace(runner=runner, requires=("onnxruntime>=1.18",))
+    plan = SimpleNamespace(backend=backend, environment=None, target=SimpleNamespace(name="t"))
+    exported = Exported(plan, tmp_path, runner, (HashedFile("model", 3, "abc"),), {}, (), 0)
+    with Workspace.create(tmp_path, "m") as workspace:
+        job = make_job(Board(), facts=SimpleNamespace(python="3.12.1", runtimes={"numpy": "2.0"}, details={}))
+        job.workspace, job.progress = workspace, Told()
+        entries = [Entry(plan, exported=exported)]
+        job._open_journal(entries).append({"launch": 0, "rounds": 2})
+        CHANGES[change](job, runner, monkeypatch)
+        job.settings = replace(job.settings, resume=True)
+        resumed = job._open_journal(entries).earlier
+    assert (resumed is not None) == (change == "nothing")
+    sentence = "nothing to resume of these artifacts and settings: there is none"
+    assert job.progress.said == ([] if change == "nothing" else [sentence])
 
 
 def test_the_user_stops_what_is_not_done_the_source_included():

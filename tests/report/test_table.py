@@ -198,8 +198,7 @@ tflite-int8  failed  4.03 MB      11x  3.123 ms ± 0.004  4.58x ± 0.08  98.8 %
 No artifact to ship came out of this run.
 
 Notes
-  tflite-int8: its latency had not settled when it was measured; measure longer
-  with --seconds
+  tflite-int8: its latency had not settled when its measuring began
   tflite-int8: use trained weights, or --allow-degenerate"""  # fmt: skip
 
 
