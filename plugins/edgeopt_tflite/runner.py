@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import importlib.util
 import os
+import re
 import time
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
@@ -53,12 +54,22 @@ NAMES = {
 """What XNNPACK calls otherwise than the file does; the rest differs in spelling only."""
 
 
+UNKNOWN = re.compile(r"find op for builtin opcode '(\w+)' version '(\d+)'")
+"""What LiteRT says of an operator that is newer than itself."""
+
+
 class Model:
     """A loaded file; `feed`, `invoke` and `outputs` as edgeopt's contract wants them."""
 
     def __init__(self, path: Path, threads: int) -> None:
         """Open the file and keep what never changes, so that `invoke` is the interpreter's own."""
-        self._interpreter = Interpreter(model_path=str(path), num_threads=threads)
+        try:
+            self._interpreter = Interpreter(model_path=str(path), num_threads=threads)
+        except ValueError as error:
+            if not (unknown := UNKNOWN.search(str(error))):
+                raise
+            name, version = unknown.groups()
+            raise RuntimeError(f"{_version()} does not know version {version} of {name}; a newer one may") from error
         self._interpreter.allocate_tensors()
         signature = self._interpreter.get_signature_runner()
         self._inputs: dict[str, dict[str, Any]] = signature.get_input_details()

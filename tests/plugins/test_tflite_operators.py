@@ -7,8 +7,10 @@ import ctypes
 import time
 from pathlib import Path
 
+import flatbuffers
 import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 
 from edgeopt_tflite import runner
 from tests.plugins.models import MODELS
@@ -64,6 +66,20 @@ def told(file_and_feed):
 
 def test_it_is_written_for_python_3_9():
     ast.parse(Path(runner.__file__).read_text(), feature_version=(3, 9))
+
+
+def test_an_operator_that_is_newer_than_the_runtime_is_named(file_and_feed, tmp_path):
+    file, _ = file_and_feed("heavy", quantization="none")
+    model = schema.ModelT.InitFromPackedBuf(file.read_bytes(), 0)
+    model.operatorCodes[0].version = 99
+    builder = flatbuffers.Builder()
+    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
+    newer = tmp_path / "newer.tflite"
+    newer.write_bytes(builder.Output())
+    with pytest.raises(
+        RuntimeError, match=r"^ai-edge-litert 2\S+ does not know version 99 of CONV_2D; a newer one may$"
+    ):
+        runner.load(newer, 1)
 
 
 def test_every_operator_has_the_name_that_it_has_in_the_file(told):
