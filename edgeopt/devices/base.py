@@ -88,7 +88,7 @@ class Device(Protocol):
             script: The file; it speaks JSON lines on standard input and output.
             log: Where, on the host, its standard error goes.
             threads: How many threads every runtime may use.
-            memory_limit_bytes: Kill it when it holds more than this.
+            memory_limit_bytes: Kill it when it holds more than this; nine tenths of what is free there when None.
             environment: The Python environment of this machine to start it in; the device's own when None, and on
                 every device but this machine.
 

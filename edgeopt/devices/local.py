@@ -12,7 +12,7 @@ from edgeopt.devices.base import thread_environment
 from edgeopt.devices.book import LOCAL
 from edgeopt.devices.channel import Channel
 from edgeopt.errors import DeviceError
-from edgeopt.measure.facts import Facts, Health, find_facts, find_health, find_runtimes
+from edgeopt.measure.facts import Facts, Health, available_bytes, find_facts, find_health, find_runtimes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -22,6 +22,16 @@ if TYPE_CHECKING:
     from edgeopt.isolation import OwnEnvironment
 
 
+LEAST_LIMIT_BYTES = 2 << 30
+"""The default limit never is below this: what is free now is a guess, and TensorFlow alone takes a part of it."""
+
+
+def default_limit_bytes() -> int | None:
+    """Return what one process may take so that the rest of this machine stays usable; None where that is not known."""
+    free_bytes = available_bytes()
+    return max(LEAST_LIMIT_BYTES, int(0.9 * free_bytes)) if free_bytes else None
+
+
 class LocalDevice:
     """Runs scripts with the Python that runs edgeopt; nothing needs to be pushed or pulled."""
 
@@ -29,6 +39,7 @@ class LocalDevice:
 
     def __init__(self) -> None:
         self._channels: list[Channel] = []
+        self._limit_bytes = default_limit_bytes()
 
     def connect(self) -> None:
         """Do nothing: this machine is here."""
@@ -70,7 +81,7 @@ class LocalDevice:
         """Start a Python file in a process and session of its own; see `Device.open`."""
         variables = {**(environment.variables if environment else os.environ), **thread_environment(threads)}
         argv = [str(environment.python) if environment else sys.executable, str(script.absolute())]
-        channel = Channel(argv, log=log, env=variables, memory_limit_bytes=memory_limit_bytes)
+        channel = Channel(argv, log=log, env=variables, memory_limit_bytes=memory_limit_bytes or self._limit_bytes)
         self._channels = [*(other for other in self._channels if not other.closed), channel]
         return channel
 

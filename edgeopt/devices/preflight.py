@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from contextlib import suppress
 from dataclasses import dataclass
@@ -81,7 +82,7 @@ class Preflight:
             return self._not_there(missing, found)
         if not isinstance(self._device, RemoteDevice):
             return None
-        return self._not_loading(wanted) or self._little_memory()
+        return self._not_loading(wanted) or self.little_memory(0)
 
     @cached_property
     def provided(self) -> dict[str, Any]:
@@ -121,13 +122,18 @@ class Preflight:
             return f"install it there anew, for this Python: {self._prepare}"
         return f"{newer}; to look for an older version that fits: {self._prepare}"
 
-    def _little_memory(self) -> Misfit | None:
-        """Return that there is no room for any runtime."""
-        if self.free_bytes is None or self.free_bytes >= LEAST_BYTES:
+    def little_memory(self, size_bytes: int) -> Misfit | None:
+        """Return that there is no room for a runtime with an artifact of that size; None where nothing speaks for it.
+
+        Raises:
+            DeviceError: The device does not answer.
+        """
+        needed = LEAST_BYTES + size_bytes
+        if self.free_bytes is None or self.free_bytes >= needed:
             return None
-        free = f"{self.free_bytes / 2**20:.0f} MiB"
-        reason = f"the device {self._device.uri} has {free} of memory free, and a runtime needs {LEAST_BYTES >> 20} MiB"
-        return Misfit(reason, "end other processes there")
+        what = "a runtime with this file" if size_bytes else "a runtime"
+        free = f"the device {self._device.uri} has {self.free_bytes / 2**20:.0f} MiB of memory free"
+        return Misfit(f"{free}, and {what} needs {math.ceil(needed / 2**20)} MiB", "end other processes there")
 
 
 def complete(requires: Iterable[str]) -> list[str]:

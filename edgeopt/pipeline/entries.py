@@ -55,6 +55,11 @@ class Entry:
         return hashlib.sha256("".join(f"{file.path} {file.sha256}\n" for file in files).encode()).hexdigest()
 
     @property
+    def size_bytes(self) -> int:
+        """All its files together; 0 as long as there are none."""
+        return sum(file.bytes for file in self.exported.files) if self.exported else 0
+
+    @property
     def is_done(self) -> bool:
         """Whether nothing more is to be found out."""
         measured = self.measurement is not None and bool(self.measurement.launches)
@@ -127,7 +132,7 @@ def _artifact_record(entry: Entry) -> schema.ArtifactRecord | None:
         return None
     return schema.ArtifactRecord(
         path=str(entry.folder) if entry.published else "",
-        size_bytes=sum(file.bytes for file in exported.files),
+        size_bytes=entry.size_bytes,
         gzip_bytes=entry.gzip_bytes,
         files=tuple(schema.FileRecord(file.path, file.bytes, file.sha256) for file in exported.files),
         metadata={**exported.metadata, **(entry.measurement.facts if entry.measurement else {})},

@@ -13,7 +13,6 @@ from edgeopt.data import demo_feeds, load_feeds, noise_feeds
 from edgeopt.devices import open_device
 from edgeopt.devices.local import LocalDevice
 from edgeopt.errors import BadInputError, EdgeoptError, UsageError, in_words
-from edgeopt.measure.facts import available_bytes
 from edgeopt.npz import NpzFile
 from edgeopt.pipeline.entries import Entry
 from edgeopt.pipeline.export_job import ExportJob
@@ -37,10 +36,6 @@ if TYPE_CHECKING:
     from edgeopt.report.schema import Run
     from edgeopt.source.choice import SourceChoice
     from edgeopt.targets import Target
-
-
-LEAST_LIMIT_BYTES = 2 << 30
-"""The default limit never is below this: what is free now is a guess, and TensorFlow alone takes a part of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +142,7 @@ def _carry_out(job: ExportJob, workers: Workers) -> Outcome:
 
 
 def _completed(settings: ExportSettings) -> ExportSettings:
-    """Return the settings with what the project in the current folder names, and with a limit for memory.
+    """Return the settings with what the project in the current folder names.
 
     Raises:
         UsageError: Nobody names a target.
@@ -159,10 +154,7 @@ def _completed(settings: ExportSettings) -> ExportSettings:
     data = settings.data
     if data is None and settings.model is None and project.model is not None and project.data is not None:
         data = Path(project.data)  # it belongs to the project's own model
-    limit_bytes = settings.memory_limit_bytes
-    if limit_bytes is None and (free_bytes := available_bytes()):
-        limit_bytes = max(LEAST_LIMIT_BYTES, int(0.9 * free_bytes))
-    return replace(settings, targets=names, data=data, memory_limit_bytes=limit_bytes)
+    return replace(settings, targets=names, data=data)
 
 
 def _resolve(settings: ExportSettings, stack: ExitStack) -> SourceChoice:

@@ -66,7 +66,8 @@ class ExportJob(Job):
         try:
             saved_model = self.opened.saved_model
             evaluation = self._evaluate(SOURCE_TARGET, RUNNER, saved_model, saved_model, device=self.host)
-            self.found.source_doubt = fidelity.silent(evaluation.outputs)
+            if doubt := fidelity.silent(evaluation.outputs):
+                self.found.source_doubts.append(doubt)
         except Exception as raised:
             error = raised if isinstance(raised, EdgeoptError) else EdgeoptError(in_words(raised))
             self.found.source_error = error
@@ -83,7 +84,8 @@ class ExportJob(Job):
             try:
                 save_reference(self.workspace, self.feeds, outputs, self.found.model.sha256)
             except OSError as error:
-                raise cannot_write(self.workspace.folder, error) from error
+                problem = cannot_write(self.workspace.folder, error).message
+                self.found.source_doubts.append(f"a later profile cannot tell fidelity: {problem}")
 
     def _check(self, exported: Exported) -> None:
         """Let one artifact answer, compare it with the source, and move it into place if it is sound."""

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from edgeopt.artifact import HashedFile, check_files, refuse_foreign
 from edgeopt.contract import TensorSpec
 from edgeopt.devices.channel import Channel, ChannelClosed, ChannelGarbled, ChannelTimeout
+from edgeopt.devices.local import default_limit_bytes
 from edgeopt.errors import KINDS, EdgeoptError, ExportError, PluginError, in_words
 from edgeopt.measure.facts import cores_allowed, memory_bytes
 
@@ -221,7 +222,8 @@ class Workers:
             "TMPDIR": str(self.workspace.temporary),
         }
         variables = {**(environment.variables if environment else os.environ), **ours}
-        channel = Channel(argv, log=log, env=variables, memory_limit_bytes=self.settings.memory_limit_bytes)
+        limit_bytes = self.settings.memory_limit_bytes or default_limit_bytes()
+        channel = Channel(argv, log=log, env=variables, memory_limit_bytes=limit_bytes)
         self._open.add(channel)
         if self._stopped.is_set():  # `close` may have come in between and not have seen this one
             channel.close()

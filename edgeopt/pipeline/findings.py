@@ -72,8 +72,8 @@ class Findings:
     source_measurement: Measurement | None = None
     source_untimed: str = ""
     """Why the source model was not timed on the device."""
-    source_doubt: str | None = None
-    """Why the answers of the source prove nothing."""
+    source_doubts: list[str] = field(default_factory=list)
+    """Why the answers of the source prove nothing, or not for long."""
     bound: Bound | None = None
     """How true the artifact to ship must be, where the user wants to know which it is."""
 
@@ -162,6 +162,6 @@ def _source_result(found: Findings) -> schema.Result:
         artifact=found.source and replace(found.source, metadata=dict(measurement.facts) if measurement else {}),
         latency=latency_record(measurement),
         memory=memory_record(measurement),
-        warnings=(found.source_doubt,) if found.source_doubt else (),
+        warnings=tuple(found.source_doubts),
         untimed=found.source_untimed,
     )

@@ -94,8 +94,8 @@ def again_when_cut(device: Device, action: Callable[[], T], tell: Callable[[str]
     """
     try:
         return action()
-    except LinkLostError:
-        if tries == 1:
+    except LinkLostError as error:
+        if tries == 1 or isinstance(error, DeviceGoneError):
             raise
         reconnect(device, tell)
     return again_when_cut(device, action, tell, tries - 1)

@@ -6,7 +6,7 @@ import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from edgeopt.artifact import edgeopt_version, hash_file
 from edgeopt.errors import (
@@ -33,7 +33,7 @@ from edgeopt.report.schema import SOURCE_TARGET
 from edgeopt.requirements import names, unmet
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from edgeopt.contract import Array
     from edgeopt.devices.base import Device
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from edgeopt.pipeline.workspace import Workspace
     from edgeopt.report.schema import Run
 
+T = TypeVar("T")
 ANSWERING = "answering the evaluation feeds"
 SOURCE_REQUIRES = ("tensorflow",)
 """What the source model's own runner needs."""
@@ -88,22 +89,12 @@ class Job:
         if not entries or self.found.source_error is not None:
             return
         self.found.source_untimed = self.found.source_untimed or self._why_source_untimed()
-        timed = [entry for entry in entries if entry.untimed is None]
-        session = make_session(
-            None if self.found.source_untimed else self.saved_model,
-            timed,
-            self.found.evaluation,
-            device=self.device,
-            workspace=self.workspace,
-            settings=self.settings,
-            progress=self.progress,
-            journal=self._open_journal(timed),
-        )
+        session = self._make_session([entry for entry in entries if entry.untimed is None])
         artifacts = len([name for name in session.subjects if name != SOURCE_TARGET])
         what = f"{artifacts} artifact" + ("" if artifacts == 1 else "s")
         what = what if self.found.source_untimed else f"the source and {what}"
         self.progress.say(f"measuring {what} side by side, {MIN_LAUNCHES} to {MAX_LAUNCHES} launches of each")
-        before = again_when_cut(self.device, self.device.health, self.progress.say)
+        before = self._when_reached(self.device.health)
         self._session = session
         try:
             if not self._stopping.is_set():
@@ -111,10 +102,30 @@ class Job:
         finally:
             self._take(session, before)
 
+    def _make_session(self, timed: Iterable[Entry]) -> Session:
+        """Return the session that times these artifacts, and the source model where it can be."""
+        journal = self._open_journal(timed)
+        return self._when_reached(
+            lambda: make_session(
+                None if self.found.source_untimed else self.saved_model,
+                timed,
+                self.found.evaluation,
+                device=self.device,
+                workspace=self.workspace,
+                settings=self.settings,
+                progress=self.progress,
+                journal=journal,
+            )
+        )
+
+    def _when_reached(self, action: Callable[[], T]) -> T:
+        """Return what an action on the device returns; it is done anew when the link is lost on the way."""
+        return again_when_cut(self.device, action, self.progress.say)
+
     def _measure_natively(self, native: NativeProgram) -> None:
         """Let a benchmark program time every artifact; one that it could run is moved into place."""
         self.found.source_untimed = f"{self.device.uri} has no Python"
-        before = self.device.health()
+        before = self._when_reached(self.device.health)
         for entry in self.found.entries.values():
             if entry.exported is not None and entry.error is None:
                 native.time(entry, self.settings, self.progress)
@@ -122,12 +133,22 @@ class Job:
                     raise entry.error
                 if entry.native is not None:
                     self._settle(entry, entry.exported)
-        self.found.health = summarise_health(before, self.device.health(), {})
+        self.found.health = summarise_health(before, self._health_after(before), {})
 
     def _why_source_untimed(self) -> str:
         """Return why the source model cannot be timed on the device; nothing when it can be."""
-        missing = unmet(SOURCE_REQUIRES, self.device.versions(names(SOURCE_REQUIRES)))
-        return f"{self.device.uri} has no {', '.join(missing)}, which the model needs" if missing else ""
+        versions = self._when_reached(lambda: self.device.versions(names(SOURCE_REQUIRES)))
+        if missing := unmet(SOURCE_REQUIRES, versions):
+            return f"{self.device.uri} has no {', '.join(missing)}, which the model needs"
+        if self.saved_model is not None:
+            saved_model = self.saved_model
+            try:
+                self._when_reached(lambda: self.device.push(saved_model))
+            except LinkLostError:
+                raise
+            except EdgeoptError as error:  # a full disk, which is no reason not to time what is there
+                return error.message
+        return ""
 
     def measure_operators(self) -> None:
         """Ask every artifact that was timed how long its operators take."""
@@ -219,7 +240,7 @@ class Job:
             return {}
         backend, environment = entry.exported.plan.backend, entry.exported.plan.environment
         wanted = names(backend.requires)
-        versions = again_when_cut(self.device, lambda: self.device.versions(wanted, environment), self.progress.say)
+        versions = self._when_reached(lambda: self.device.versions(wanted, environment))
         return {
             "files": entry.sha256,
             "runner": hash_file(Path(backend.runner)),

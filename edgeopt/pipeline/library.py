@@ -30,8 +30,7 @@ def export(  # noqa: PLR0913 - what a script names often; the rest is in `settin
     """Export a model for every target, run what came out, and return what was found.
 
     A target that fails is a row of the run with its reason, and no exception; a run that cannot be saved is returned
-    with a warning. `print(run)` shows the table, a
-    notebook shows it by itself, `run.to_json()` gives everything.
+    with a warning. `print(run)` shows the table, a notebook shows it by itself, `run.to_json()` gives everything.
 
     Args:
         model: A path, `keras:NAME`, a Keras model, or None for what `edgeopt.toml` names, else the embedded demo.
@@ -55,9 +54,8 @@ def export(  # noqa: PLR0913 - what a script names often; the rest is in `settin
         "device": device,
         "out": Path(out),
         "command": ("edgeopt.export", *chosen),
-        **{name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()},
     }
-    outcome = run_export(ExportSettings(**fields), progress or Silence())
+    outcome = run_export(_settings(fields | settings), progress or Silence())
     _tell(outcome.failure)
     return outcome.run
 
@@ -86,12 +84,20 @@ def profile(
     """
     from edgeopt.pipeline.profile import run_profile
 
-    fields: dict[str, Any] = {"rank": True, "command": ("edgeopt.profile", str(path)), **settings}
-    request = ExportSettings(targets=(targets,) if isinstance(targets, str) else tuple(targets), **fields)
+    fields: dict[str, Any] = {"rank": True, "command": ("edgeopt.profile", str(path))}
+    fields["targets"] = (targets,) if isinstance(targets, str) else tuple(targets)
     named = (devices,) if isinstance(devices, str) else tuple(devices)
-    found = run_profile(Path(path), named, request, progress or Silence())
+    found = run_profile(Path(path), named, _settings(fields | settings), progress or Silence())
     _tell(found.failure)
     return found.runs
+
+
+def _settings(fields: dict[str, Any]) -> ExportSettings:
+    """Return the settings; lists and paths are taken in the forms in which scripts write them."""
+    given: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
+    if given.get("native_program") is not None:
+        given["native_program"] = Path(given["native_program"])
+    return ExportSettings(**given)
 
 
 def _tell(failure: Exception | None) -> None:

@@ -82,6 +82,8 @@ def _entry(made: Made, name: str, known: Mapping[str, Target]) -> Entry:
         plan = _plan(target, manifest)
         if isinstance(plan, Refusal):
             return Entry(plan, plan.error)
+        if manifest["model"]["sha256"] != made.run.model.sha256:
+            raise BadInputError("it was made from another model than the latest export", hint="export it again")
         if problems := verify(folder).problems:
             raise BadInputError(f"it is not as it was written: {problems[0]}", hint="export it again")
         exported = _exported(plan, folder, manifest)

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeopt.errors import DeviceError, EdgeoptError
+from edgeopt.errors import DeviceError, DeviceGoneError, EdgeoptError
 from edgeopt.measure.process import UNUSABLE, as_error
 from edgeopt.pipeline.harnesses import again_when_cut, open_harness, push_artifact
 from edgeopt.report.schema import Operator
@@ -40,14 +40,20 @@ def measure_operators(  # noqa: PLR0913 - each is a part of its own
 
     It is for after the timing: no figure of the table is measured while a profiler runs.
     """
+    gone: DeviceGoneError | None = None
     for entry in entries:
         if entry.measurement is None or not entry.measurement.launches or entry.error is not None:
+            continue
+        if gone is not None:  # it was waited for; the others need not wait as long again
+            entry.operators_problem = gone.message
             continue
         progress.stage(entry.name, "timing its operators")
         try:
             entry.operators = again_when_cut(
                 device, partial(_ask, entry, feeds, device, workspace, settings), progress.say
             )
+        except DeviceGoneError as error:
+            gone, entry.operators_problem = error, error.message
         except (EdgeoptError, *UNUSABLE) as error:
             entry.operators_problem = as_error(error).message
         progress.done(entry.name, "operators not told" if entry.operators_problem else "operators timed")

@@ -11,7 +11,7 @@ from edgeopt.options import describe, fill
 from edgeopt.registry import find_backends
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from edgeopt.contract import Backend
     from edgeopt.devices.base import Device
@@ -89,14 +89,23 @@ def checked(target: Target) -> Target:
     return target
 
 
-def refuse_unfit(plans: Iterable[Plan | Refusal], device: Device) -> list[Plan | Refusal]:
-    """Return the plans, those refused whose runner needs what the device does not have, or cannot load."""
+def refuse_unfit(
+    plans: Iterable[Plan | Refusal], device: Device, sizes: Mapping[str, int] | None = None
+) -> list[Plan | Refusal]:
+    """Return the plans, those refused whose runner needs what the device does not have, or cannot load.
+
+    Args:
+        plans: The plans.
+        device: Where they are to run.
+        sizes: The bytes of the artifacts that exist, by target.
+    """
     preflight = Preflight(device)
-    return [_fit(plan, preflight) if isinstance(plan, Plan) else plan for plan in plans]
+    known = sizes or {}
+    return [_fit(plan, preflight, known.get(plan.target.name, 0)) if isinstance(plan, Plan) else plan for plan in plans]
 
 
-def _fit(plan: Plan, preflight: Preflight) -> Plan | Refusal:
-    misfit = preflight.misfit(plan.backend.requires, plan.environment)
+def _fit(plan: Plan, preflight: Preflight, size_bytes: int) -> Plan | Refusal:
+    misfit = preflight.misfit(plan.backend.requires, plan.environment) or preflight.little_memory(size_bytes)
     if misfit is None:
         return plan
     return Refusal(plan.target, plan.plugin, UnavailableError(misfit.reason, hint=misfit.hint))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+import threading
+import time
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from edgeopt.devices import find_device
 from edgeopt.devices.book import LOCAL
 from edgeopt.errors import EdgeoptError, ExitCode, StoppedError, UsageError, in_words
 from edgeopt.measure.facts import Facts
+from edgeopt.pipeline.entries import Entry
 from edgeopt.pipeline.findings import Findings, exit_code, make_run, now
 from edgeopt.pipeline.job import Job
 from edgeopt.pipeline.made import make_entries, read_made
@@ -25,16 +27,16 @@ from edgeopt.report.document import to_json
 from edgeopt.targets import split_names
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from edgeopt.devices.base import Device
-    from edgeopt.pipeline.entries import Entry
     from edgeopt.pipeline.made import Made
     from edgeopt.pipeline.reference import Reference
     from edgeopt.pipeline.request import ExportSettings, Progress
     from edgeopt.report.schema import DataRecord, Run
 
+POLL_S = 0.01
 SOURCE_UNTIMED = "a profile times artifacts, not the model"
 
 
@@ -118,12 +120,14 @@ class _OneDevice:
     found: Findings
     reference: Reference | None
     failure: Exception | None = None
+    run: Run | None = None
+    """What was found, in the end."""
     _job: ProfileJob | None = None
     _device: Device | None = None
     _cancelled: bool = False
 
-    def carry_out(self) -> Run:
-        """Reach the device, measure, and return what was found; whatever ends it early, what is known is kept."""
+    def carry_out(self) -> None:
+        """Reach the device and measure; whatever ends it early, what is known is kept in `run`."""
         try:
             self._measure()
         except Exception as error:  # noqa: BLE001 - the other devices go on, and what was found before it is kept
@@ -131,7 +135,7 @@ class _OneDevice:
         finally:
             if self._device is not None:
                 self._device.close()
-        return self._saved()
+        self._save()
 
     def cancel(self) -> None:
         """End it, from another thread; what was measured stays."""
@@ -152,7 +156,8 @@ class _OneDevice:
         self.found.facts = facts = device.facts()
         native = choose_native(self.settings.native_program, device, facts, self.progress)
         plans = [entry.plan for entry in self.found.entries.values()]
-        fit = refuse_unfit(plans, device) if native is None else native.refuse_unfit(plans)
+        sizes = {name: entry.size_bytes for name, entry in self.found.entries.items()}
+        fit = refuse_unfit(plans, device, sizes) if native is None else native.refuse_unfit(plans)
         for entry, plan in zip(self.found.entries.values(), fit, strict=True):
             if not isinstance(plan, Plan):
                 entry.plan, entry.error = plan, entry.error or plan.error
@@ -187,16 +192,21 @@ class _OneDevice:
             if entry.measurement is None and entry.native is None:
                 entry.error = entry.error or known
 
-    def _saved(self) -> Run:
-        """Write the run into its document and return it."""
+    def _save(self) -> None:
+        """Make the run of what was found, and write it into its document."""
         if self._cancelled and self._job is not None:
             self._job.stop()
-        run = make_run(self.found)
         try:
-            self.workspace.save(run.to_json() + "\n")
+            self.run = make_run(self.found)
+        except Exception as error:  # noqa: BLE001 - it must not cost what was found on other devices
+            self.failure = error
+            bug = EdgeoptError(f"a bug in edgeopt: {in_words(error)}")
+            entries = {name: Entry(entry.plan, bug) for name, entry in self.found.entries.items()}
+            self.run = make_run(replace(self.found, entries=entries, health={}, bound=None))
+        try:
+            self.workspace.save(self.run.to_json() + "\n")
         except EdgeoptError as error:
             self.failure = self.failure or error
-        return run
 
 
 def run_profile(path: Path, devices: tuple[str, ...], settings: ExportSettings, progress: Progress) -> Profiles:
@@ -234,19 +244,35 @@ def run_profile(path: Path, devices: tuple[str, ...], settings: ExportSettings, 
             )
             for name in names
         ]
-        with ThreadPoolExecutor(len(runs)) as pool:
-            try:
-                futures = [pool.submit(run.carry_out) for run in runs]
-                found = tuple(future.result() for future in futures)
-            except BaseException:  # a Ctrl-C: the threads end when what they wait for has ended
-                for run in runs:
-                    run.cancel()
-                pool.shutdown(wait=True)
-                progress.say(f"what was known by then is in {made.folder}; take it up again with --resume")
-                raise
+        try:
+            _carry_out(runs)
+        except BaseException:
+            progress.say(f"what was known by then is in {made.folder}; take it up again with --resume")
+            raise
+    found = tuple(run.run for run in runs if run.run is not None)
     failure = next((run.failure for run in runs if run.failure is not None), None)
     code = max(_code(run, settings) for run in found)
     return Profiles(found, tuple(run.workspace.document for run in runs), code, failure)
+
+
+def _carry_out(runs: Iterable[_OneDevice]) -> None:
+    """Carry all out at once; a Ctrl-C ends them, and what they wait for."""
+    threads = [threading.Thread(target=run.carry_out) for run in runs]
+    try:
+        for thread in threads:
+            thread.start()
+        _wait_for(threads)
+    except BaseException:
+        for run in runs:
+            run.cancel()
+        _wait_for(threads)
+        raise
+
+
+def _wait_for(threads: Iterable[threading.Thread]) -> None:
+    """Wait for the end of threads, one included that a Ctrl-C has met in the middle of its start."""
+    while set(threads) & set(threading.enumerate()):
+        time.sleep(POLL_S)
 
 
 def _code(run: Run, settings: ExportSettings) -> ExitCode:

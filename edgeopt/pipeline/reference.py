@@ -83,5 +83,5 @@ def load_reference(folder: Path, model_sha256: str) -> Reference | None:
         outputs = {name: np.load(place / file, allow_pickle=False) for name, file in index["outputs"].items()}
         labels = np.load(place / "labels.npy", allow_pickle=False) if (place / "labels.npy").is_file() else None
         return Reference(place, outputs, labels, int(index["count"]) * int(index["batch"]))
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, EOFError, ValueError, KeyError, TypeError):
         return None

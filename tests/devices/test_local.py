@@ -1,10 +1,11 @@
 """This machine as a device."""
 
 import sys
+from contextlib import closing
 
 import pytest
 
-from edgeopt.devices import open_device
+from edgeopt.devices import local, open_device
 from edgeopt.devices.base import thread_environment
 from edgeopt.devices.channel import ChannelClosed
 from edgeopt.errors import DeviceError, UsageError
@@ -38,6 +39,18 @@ def test_a_script_runs_with_this_python_and_pinned_threads(device, tmp_path):
     assert answer.pop("python") == sys.executable
     assert answer == expected
     assert expected["OMP_NUM_THREADS"] == expected["TF_NUM_INTRAOP_THREADS"] == "3"
+
+
+def test_nobody_takes_all_the_memory_of_this_machine(tmp_path, monkeypatch):
+    monkeypatch.setattr(local, "available_bytes", lambda: 100_000_000)
+    monkeypatch.setattr(local, "LEAST_LIMIT_BYTES", 50_000_000)
+    (tmp_path / "greedy.py").write_text("import time\nkept = b'x' * 200_000_000\ntime.sleep(60)\n")
+    with (
+        closing(open_device("local")) as device,
+        device.open(tmp_path / "greedy.py", log=tmp_path / "log") as channel,
+        pytest.raises(ChannelClosed, match="used more memory than the limit of 90 MB"),
+    ):
+        channel.ask({}, 30)
 
 
 def test_closing_the_device_ends_what_runs_on_it(device, tmp_path):

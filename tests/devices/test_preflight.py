@@ -86,6 +86,13 @@ def test_no_room_for_any_runtime(connected, sshd, monkeypatch):
     assert misfit.reason == "the device ssh://board has 40 MiB of memory free, and a runtime needs 64 MiB"
     assert misfit.hint == "end other processes there"
     assert not misfit.missing
+    monkeypatch.setattr(RemoteDevice, "free_bytes", lambda self: 70 << 20)
+    assert Preflight(device).misfit(LITERT) is None
+    assert Preflight(device).little_memory(5 << 20) is None
+    large = Preflight(device).little_memory(100 << 20)
+    assert large.reason == (
+        "the device ssh://board has 70 MiB of memory free, and a runtime with this file needs 164 MiB"
+    )
 
 
 def test_of_this_machine_only_versions_are_looked_at():

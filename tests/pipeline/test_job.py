@@ -177,6 +177,19 @@ def test_what_was_measured_on_a_device_that_is_gone_is_sound_and_nothing_else_is
     assert problems == {"done": (None, gone.message, gone.message), "cut": (gone, "", "")}
 
 
+@pytest.mark.parametrize(
+    ("fault", "why"), [(None, ""), (DeviceError("pi5: its disk is full"), "pi5: its disk is full")]
+)
+def test_a_source_model_that_finds_no_room_is_not_timed_and_nothing_else_is_lost(fault, why):
+    def push(path):
+        if fault:
+            raise fault
+
+    job = make_job(SimpleNamespace(uri="pi5", push=push, versions=lambda names: {"tensorflow": "2.21.0"}))
+    job.saved_model = Path("saved_model")
+    assert job._why_source_untimed() == why
+
+
 @dataclass
 class Board:
     """A device as far as a journal knows it."""

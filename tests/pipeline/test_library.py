@@ -1,6 +1,7 @@
 """`edgeopt.export`: how its arguments become the settings of a run."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -47,6 +48,21 @@ def test_a_model_in_memory_is_handed_on(asked):
     edgeopt.export(model, "a", progress=progress)
     assert asked[0][0].model is model
     assert asked[0][1] is progress
+
+
+def test_a_profile_takes_the_same_forms(monkeypatch):
+    seen = []
+
+    def run_profile(path, devices, settings, progress):
+        seen.append((path, devices, settings))
+        return SimpleNamespace(failure=None, runs=("a run",))
+
+    monkeypatch.setattr("edgeopt.pipeline.profile.run_profile", run_profile)
+    assert edgeopt.profile("dist/m", ["pi5", "local"], targets="a", native_program="bench", settings=[]) == ("a run",)
+    settings = ExportSettings(
+        targets=("a",), rank=True, native_program=Path("bench"), command=("edgeopt.profile", "dist/m")
+    )
+    assert seen == [(Path("dist/m"), ("pi5", "local"), settings)]
 
 
 def test_a_misspelt_setting():

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from edgeopt.devices.local import LocalDevice
-from edgeopt.errors import DeviceError
+from edgeopt.errors import DeviceError, DeviceGoneError
 from edgeopt.measure.measurement import Launch, Measurement
+from edgeopt.pipeline import operators as operators_module
 from edgeopt.pipeline.entries import Entry
 from edgeopt.pipeline.exporting import Exported
 from edgeopt.pipeline.operators import measure_operators, read_operators
@@ -111,6 +112,20 @@ def test_operators_come_sorted_and_one_that_cannot_tell_costs_the_others_nothing
     assert ended == {
         name: "operators not told" if problem else "operators timed" for name, (_, problem) in RUNNERS.items()
     }
+
+
+def test_a_device_that_is_gone_is_waited_for_once(entry, ask, monkeypatch):
+    waits = []
+
+    def open_harness(*_, **__):
+        waits.append(1)
+        raise DeviceGoneError("it did not come back")
+
+    monkeypatch.setattr(operators_module, "open_harness", open_harness)
+    entries = [entry("a", TELLS), entry("b", TELLS)]
+    ask(*entries)
+    assert [made.operators_problem for made in entries] == ["it did not come back"] * 2
+    assert waits == [1]
 
 
 def test_a_long_run_is_not_profiled_for_as_long(entry, ask):

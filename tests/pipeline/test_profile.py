@@ -7,8 +7,11 @@ import pytest
 
 import edgeopt
 from edgeopt.errors import BadInputError, UsageError
+from edgeopt.pipeline import profile as profile_module
 from edgeopt.pipeline import reference as reference_module
-from edgeopt.pipeline.profile import SOURCE_UNTIMED
+from edgeopt.pipeline.findings import make_run
+from edgeopt.pipeline.profile import SOURCE_UNTIMED, run_profile
+from edgeopt.pipeline.request import ExportSettings, Silence
 from edgeopt.report.schema import Run
 
 QUICK = {"seconds": 0.1, "min_iterations": 24}
@@ -70,8 +73,9 @@ def test_a_finished_profile_is_not_measured_again(made):
     assert row(other, "tflite-int8").latency != row(first, "tflite-int8").latency
 
 
-def test_without_the_answers_of_the_source_only_time_is_told(made):
-    shutil.rmtree(made / "reference")
+@pytest.mark.parametrize("lose", [shutil.rmtree, lambda reference: (reference / "output0.npy").write_bytes(b"")])
+def test_without_the_answers_of_the_source_only_time_is_told(made, lose):
+    lose(made / "reference")
     (run,) = edgeopt.profile(made, **QUICK)
     assert row(run, "tflite-int8").latency.launches >= 3
     assert row(run, "tflite-int8").fidelity is None
@@ -87,6 +91,42 @@ def test_a_few_feeds_are_kept_and_a_profile_says_how_many(tmp_path, monkeypatch)
     assert 1 < fidelity.feeds == run.data.evaluation.count < 1000
     assert sum(file.stat().st_size for file in (tmp_path / "dist/demo/reference").iterdir()) < 110_000
     assert fidelity.top1_agreement == 1.0
+
+
+def test_a_reference_that_cannot_be_kept_is_a_warning(tmp_path):
+    mine = tmp_path / "demo" / "reference" / "mine"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("x")
+    run = edgeopt.export(targets="tflite-float32", out=tmp_path, **QUICK)
+    assert [(result.status, result.latency.launches >= 3) for result in run.results] == [("ok", True)] * 2
+    (warning,) = row(run, "source").warnings
+    assert warning.startswith("a later profile cannot tell fidelity: ")
+    assert "was not written by edgeopt" in warning
+    assert mine.read_text() == "x"
+
+
+def test_an_artifact_of_an_older_model_is_not_taken_for_one_of_the_newer(made):
+    file = made / "tflite-int8" / "edgeopt.json"
+    manifest = json.loads(file.read_text())
+    manifest["model"]["sha256"] = "0" * 64
+    file.write_text(json.dumps(manifest))
+    (run,) = edgeopt.profile(made, **QUICK)
+    assert row(run, "tflite-int8").error.message == "it was made from another model than the latest export"
+    assert row(run, "tflite-float32").latency is not None
+
+
+def test_a_bug_on_one_device_costs_the_others_nothing(made, monkeypatch):
+    def broken(found):
+        if found.facts.uri == "toaster" and found.bound:
+            raise ZeroDivisionError("a bug")
+        return make_run(found)
+
+    monkeypatch.setattr(profile_module, "make_run", broken)
+    found = run_profile(made, ("toaster", "local"), ExportSettings(rank=True, **QUICK), Silence())
+    unknown, here = found.runs
+    assert isinstance(found.failure, ZeroDivisionError)
+    assert row(unknown, "tflite-int8").error.message == "a bug in edgeopt: ZeroDivisionError: a bug"
+    assert row(here, "tflite-int8").latency is not None
 
 
 def test_an_artifact_that_was_changed_is_not_measured_and_the_other_is(made):
