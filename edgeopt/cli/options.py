@@ -300,7 +300,8 @@ Timeout: TypeAlias = Annotated[
         min=0,
         rich_help_panel=LIMITS,
         show_default=True,
-        help="End an export, or an artifact that does not answer, after so many seconds.",
+        help="End an export, or an artifact that does not answer, after so many seconds; wait no longer for a device"
+        " that is in use.",
     ),
 ]
 MemoryLimit: TypeAlias = Annotated[
