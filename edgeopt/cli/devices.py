@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 
-    from edgeopt.devices.book import Entry
     from edgeopt.devices.survey import Sighting
     from edgeopt.report.grid import Row
 
@@ -67,17 +66,14 @@ def add(  # noqa: PLR0913 - one parameter for each option
     cores: Annotated[
         str, typer.Option("--cores", metavar="LIST", help="The cores that processes may use there: 4-7, or 0,2.")
     ] = "",
-    json: Json = None,
 ) -> None:
     """Give a device a name, or change what is written down of it."""
-    from edgeopt.cli.console import check_json, deliver
-    from edgeopt.cli.lists import to_json, unwrapped
+    from edgeopt.cli.console import results
     from edgeopt.devices import remote_device
     from edgeopt.devices.book import KEYS, find_entries, make_entry, save
     from edgeopt.errors import BadInputError, DeviceError, UsageError
     from edgeopt.report.plain import plain
 
-    check_json(json)
     values = (uri, str(Path(key).expanduser().absolute()) if key else "", jump, python, workdir, cores)
     try:
         entry = make_entry(name, {key: value for key, value in zip(KEYS, values, strict=True) if value})
@@ -86,25 +82,21 @@ def add(  # noqa: PLR0913 - one parameter for each option
         raise UsageError(error.message, hint=error.hint) from None
     before = find_entries().get(name)
     done = "changed" if before is not None and before.is_own else "added"
-    saved = save(entry)
-    lines = [f"{plain(name)} is {done}, in {plain(saved.file)}"]
+    file = save(entry).file
+    results().print(f"{plain(name)} is {done}, in {plain(file)}", soft_wrap=True)
     if before is not None and not before.is_own:
-        lines.append("It now comes before the project's device of that name.")
-    lines.append(f"What is there: edgeopt devices check {plain(name)}")
-    deliver(to_json(_written(saved)), json, *map(unwrapped, lines))
+        results().print("It now comes before the project's device of that name.")
+    results().print(f"What is there: edgeopt devices check {plain(name)}")
 
 
 @app.command(cls=Command)
-def remove(name: Name, json: Json = None) -> None:
+def remove(name: Name) -> None:
     """Forget a device; to remove what is on it, clean it first."""
-    from edgeopt.cli.console import check_json, deliver
-    from edgeopt.cli.lists import to_json, unwrapped
+    from edgeopt.cli.console import results
     from edgeopt.devices.book import remove
     from edgeopt.report.plain import plain
 
-    check_json(json)
-    was = remove(name)
-    deliver(to_json(_written(was)), json, unwrapped(f"{plain(name)} is removed, it was {plain(was.uri)}"))
+    results().print(f"{plain(name)} is removed, it was {plain(remove(name).uri)}", soft_wrap=True)
 
 
 def _list(json: str | None) -> None:
@@ -126,24 +118,17 @@ def _list(json: str | None) -> None:
     deliver(to_json([_document(one) for one in seen]), json, _Table(seen), *more)
 
 
-def _written(entry: Entry) -> dict[str, Any]:
-    """Return what is written down of a device as it stands in the JSON document."""
+def _document(seen: Sighting) -> dict[str, Any]:
+    """Return a device as it stands in the JSON document."""
+    from dataclasses import asdict
+
+    entry, error = seen.entry, seen.error
     return {
         "name": entry.name,
         "uri": entry.uri,
         "settings": {key: value for key, value in entry.settings.items() if key != "uri"},
         "file": str(entry.file) if entry.file else None,
         "own": entry.is_own,
-    }
-
-
-def _document(seen: Sighting) -> dict[str, Any]:
-    """Return a device as it stands in the JSON document."""
-    from dataclasses import asdict
-
-    error = seen.error
-    return {
-        **_written(seen.entry),
         "reachable": seen.is_reachable,
         "error": None if error is None else {"message": error.message, "hint": error.hint},
         "facts": None if seen.facts is None else asdict(seen.facts),

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
-from rich.console import Group
 from rich.text import Text
 
 from edgeopt.report.document import to_json
@@ -16,13 +15,7 @@ from edgeopt.report.plain import plain
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
 
-__all__ = ["Listing", "Paragraph", "to_json", "unwrapped"]
-
-
-def unwrapped(text: str) -> Group:
-    """Return a text that stays in its lines, to be copied."""
-    # A Text printed by itself is joined with its neighbours, and its `no_wrap` is lost.
-    return Group(Text(text, no_wrap=True, overflow="ignore"))
+__all__ = ["Listing", "Paragraph", "to_json"]
 
 
 @dataclass(frozen=True, slots=True)

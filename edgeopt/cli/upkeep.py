@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
-from edgeopt.cli.options import Json, complete_backend, complete_device
+from edgeopt.cli.options import complete_device
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,6 +16,13 @@ if TYPE_CHECKING:
     from edgeopt.devices.workfolder import WorkFolder
 
 Yes: TypeAlias = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+
+
+def complete_backend(incomplete: str) -> list[str]:
+    """Return the names of backends that go on from `incomplete`."""
+    from edgeopt.registry import find_backends
+
+    return [name for name in find_backends().backends if name.startswith(incomplete)]
 
 
 def prepare(
@@ -35,13 +42,11 @@ def prepare(
         typer.Option("--offline", help="Fetch the packages on this machine; for a device without a network."),
     ] = False,
     yes: Yes = False,
-    json: Json = None,
 ) -> None:
     """Install what runners need, into an environment of its own."""
     from contextlib import closing
 
-    from edgeopt.cli.console import check_json, deliver, messages
-    from edgeopt.cli.lists import to_json
+    from edgeopt.cli.console import messages, results
     from edgeopt.cli.progress import watch
     from edgeopt.devices import remote_device
     from edgeopt.devices.book import LOCAL, find_entry
@@ -49,10 +54,7 @@ def prepare(
     from edgeopt.errors import ExitCode, UsageError
 
     if name == LOCAL or "://" in name:
-        raise UsageError(
-            f"{name} is not a device that you have named", hint="give it one: edgeopt devices add NAME URI"
-        )
-    check_json(json)
+        raise UsageError(f"{name} has no name in your book", hint="give it one: edgeopt devices add NAME URI")
     entry = find_entry(name)
     choose(backend or ())  # a wrong name is said before the device is asked
     with closing(remote_device(entry)) as device:
@@ -65,7 +67,8 @@ def prepare(
         confirm(yes=yes)
         with watch(messages()) as progress:
             done = prepare(planned, device, progress.say, offline=offline)
-    deliver(to_json(_document(done)), json, *_outcome(done))
+    for view in _outcome(done):
+        results().print(view)
     if done.failed:
         raise typer.Exit(ExitCode.UNAVAILABLE)
 
@@ -76,13 +79,12 @@ def clean(
     ],
     *,
     yes: Yes = False,
-    json: Json = None,
 ) -> None:
     """Remove all that edgeopt has put on a device."""
     from contextlib import closing
 
-    from edgeopt.cli.console import check_json, deliver, messages
-    from edgeopt.cli.lists import Paragraph, to_json
+    from edgeopt.cli.console import messages, results
+    from edgeopt.cli.lists import Paragraph
     from edgeopt.cli.progress import watch
     from edgeopt.devices import transport_to
     from edgeopt.devices.book import LOCAL, find_entry, forget_python
@@ -91,23 +93,21 @@ def clean(
 
     if name == LOCAL:
         raise UsageError("edgeopt has no work folder on this machine", hint="name another device")
-    check_json(json)
     entry = find_entry(name)
     with closing(transport_to(entry)) as transport:
         with watch(messages()) as progress:
             progress.stage(name, "looking at what is there")
             transport.connect()
             found = look(transport)
-        document = {"uri": transport.uri, "removed": found.path or None, "size_bytes": found.size_bytes}
         if not found.path:
-            deliver(to_json(document), json, Paragraph(f"There is nothing of edgeopt's on {transport.uri}."))
+            results().print(Paragraph(f"There is nothing of edgeopt's on {transport.uri}."))
             return
         messages().print(Paragraph(_contents(found, transport.uri)))
         if not found.strange and not found.holder:
             confirm(yes=yes)
         clean(transport, found)
     forget_python(entry, found.path, found.base)
-    deliver(to_json(document), json, Paragraph(f"{found.path} is removed."))
+    results().print(Paragraph(f"{found.path} is removed."))
 
 
 def confirm(*, yes: bool) -> None:
@@ -141,18 +141,6 @@ def _intent(planned: Preparation, *, offline: bool) -> Iterator[object]:
         yield Paragraph("The packages are fetched on this machine and pushed.")
     else:
         yield Paragraph("The device installs them by itself; where it cannot, they are fetched here and pushed.")
-
-
-def _document(done: Prepared) -> dict[str, Any]:
-    """Return what was done as it stands in the JSON document."""
-    return {
-        "name": done.entry.name,
-        "python": done.entry.python,
-        "file": str(done.entry.file),
-        "source": done.source,
-        "versions": dict(done.versions),
-        "failed": {name: {"message": error.message, "hint": error.hint} for name, error in done.failed.items()},
-    }
 
 
 def _outcome(done: Prepared) -> Iterator[object]:
