@@ -17,6 +17,11 @@ GZIP_FORMAT = 31
 """Tells zlib to write a gzip stream with the largest window; its header has no name and the time 0."""
 
 
+def size_bytes(path: Path) -> int:
+    """Return the bytes of a file, or of all files in a folder."""
+    return sum(file.stat().st_size for file in _files(path))
+
+
 def gzip_bytes(path: Path) -> int:
     """Return the bytes after `gzip -6`; of a folder, every file is compressed by itself and the sizes are summed.
 

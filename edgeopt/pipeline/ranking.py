@@ -104,18 +104,13 @@ def _why_no_candidate(result: schema.Result, measurement: Measurement | None, bo
         return "timed by itself, so it was not compared"
     if result.latency is None or measurement is None:
         return f"not timed: {result.untimed}" if result.untimed else "not timed"
-    if result.latency.ci95_s is None:
-        return "measured in one launch only, so it cannot be compared"
-    return next(_misses(result, bound), None)
-
-
-def _misses(result: schema.Result, bound: Bound) -> Iterator[str]:
-    """Yield where an artifact is less than what is asked for; the source is true by itself."""
-    fidelity = result.fidelity
-    if result.is_over_budget:
-        yield "over its budget"
     if result.target == schema.SOURCE_TARGET:
-        return
+        return None
+    return next(_misses(result.fidelity, bound), None)
+
+
+def _misses(fidelity: schema.Fidelity | None, bound: Bound) -> Iterator[str]:
+    """Yield where an artifact is less true than what is asked for."""
     if fidelity is None:
         yield "not compared with the source"
         return
@@ -145,19 +140,13 @@ def _ordered(candidates: Sequence[_Candidate]) -> list[_Candidate]:
 
 def _best(candidates: Sequence[_Candidate]) -> _Candidate:
     """Return the fastest; of those as fast as it the smallest, then the truest."""
-    fastest = _fastest(candidates)
-    as_fast = [c for c in candidates if c is fastest or _verdict(fastest, c) == "same"]
-    return min(as_fast, key=lambda c: (c.size_bytes, c.error, c.result.target))
-
-
-def _fastest(candidates: Sequence[_Candidate]) -> _Candidate:
-    """Return the fastest one."""
     fastest = min(candidates, key=lambda c: c.result.latency.median_s if c.result.latency else float("inf"))
     for other in candidates:  # side by side says more than two medians
         speedup = other.speedup_over(fastest)
         if speedup is not None and speedup.verdict == "faster":
             fastest = other
-    return fastest
+    as_fast = [c for c in candidates if c is fastest or _verdict(fastest, c) in ("same", None)]
+    return min(as_fast, key=lambda c: (c.size_bytes, c.error, c.result.target))
 
 
 def _verdict(first: _Candidate, second: _Candidate) -> stats.Verdict | None:
@@ -174,29 +163,17 @@ def _placed(ordered: Sequence[_Candidate]) -> Iterator[schema.Ranked]:
             speedup = candidate.speedup_over(ordered[0])
             ratio, ci95 = (speedup.ratio, speedup.ci95) if speedup else (None, None)
             yield schema.Ranked(
-                candidate.result.target, place, _why_behind(candidate, ordered[0], _fastest(ordered)), ratio, ci95
+                candidate.result.target, place, _why_behind(candidate, ordered[0], speedup), ratio, ci95
             )
 
 
-def _why_behind(candidate: _Candidate, best: _Candidate, fastest: _Candidate) -> str:
+def _why_behind(candidate: _Candidate, best: _Candidate, speedup: stats.Speedup | None) -> str:
     """Return in a few words why a candidate is not the best."""
-    if slower := _slower(candidate, best):
-        return slower
-    if slower := _slower(candidate, fastest):
-        return f"{slower} than {fastest.result.target}"
-    if _verdict(candidate, fastest) is None and candidate is not fastest:
-        return f"not timed beside {fastest.result.target}, so which is faster is not known"
+    if speedup is not None and speedup.verdict == "slower" and speedup.ci95 is not None:
+        low, high = speedup.ci95
+        number, interval = quantities.ratio_range(1 / speedup.ratio, (1 / high, 1 / low))
+        return f"{number} slower ({interval})"
     ratio = candidate.size_bytes / best.size_bytes if best.size_bytes else 1.0
     if ratio > 1:
         return f"not measurably faster, and {quantities.ratio(ratio)} bigger"
-    return f"as fast and as small, and {'less' if candidate.error > best.error else 'as'} true"
-
-
-def _slower(candidate: _Candidate, other: _Candidate) -> str:
-    """Return how much slower than another a candidate is; nothing where that is not sure."""
-    speedup = candidate.speedup_over(other)
-    if speedup is None or speedup.verdict != "slower" or speedup.ci95 is None:
-        return ""
-    low, high = speedup.ci95
-    number, interval = quantities.ratio_range(1 / speedup.ratio, (1 / high, 1 / low))
-    return f"{number} slower ({interval})"
+    return "as fast and as small, and less true"

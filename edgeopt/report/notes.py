@@ -33,11 +33,11 @@ def shown_path(path: str) -> str:
 def _about_data(run: Run) -> Iterator[str]:
     """Say what noise instead of real feeds means for the figures."""
     calibrated = any(is_on_noise(run, result) for result in run.results)
-    compared = run.data.evaluation.source == "noise" and any(result.fidelity for result in run.results)
-    done = [word for word, is_so in (("calibrated", calibrated), ("compared", compared)) if is_so]
-    if done:
-        what = " and ".join(done)
-        yield f"{what} on noise, which says little about real inputs; give real ones to edgeopt export, with --data"
+    if run.data.evaluation.source == "noise":
+        what = "calibrated and compared" if calibrated else "compared"
+        yield f"{what} on noise, which says little about real inputs; give real ones with --data FILE.npz"
+    elif calibrated:
+        yield "calibrated on noise; give real feeds with --data FILE.npz"
 
 
 def _about(result: Result) -> Iterator[str]:

@@ -12,7 +12,7 @@ from edgeopt.report.schema import SOURCE_TARGET
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from edgeopt.report.schema import Comparison, Fidelity, Ranking, Result, Run, Verdict
+    from edgeopt.report.schema import Comparison, Fidelity, Ranking, Result, Run
 
 CLEARLY = 1.005
 """A ratio of sizes nearer to 1 than this is called the same size."""
@@ -26,21 +26,15 @@ def answer(run: Run) -> list[str]:
     good = [result for result in made if not result.is_over_budget]
     if not good:
         return ["No artifact is within its budget." if made else "No artifact to ship came out of this run."]
-    fastest, smallest = _fastest(run, good), max(good, key=_size_ratio)
+    fastest, smallest = max(good, key=_speedup), max(good, key=_size_ratio)
     sentences = []
-    if len(good) > 1 and fastest is None and all(_verdict(result) in ("same", "slower") for result in good):
-        which = "No artifact" if len(good) == len(made) else "No artifact that is within its budget"
-        sentences.append(f"{which} is faster than the source here.")
-    sentences.append(sentence(run, fastest or smallest))
-    if fastest and _size_ratio(smallest) > _size_ratio(fastest) * CLEARLY:
+    if len(good) > 1 and _speedup(fastest) > 0 and not _is_faster(fastest):
+        sentences.append("No artifact is faster than the source here.")
+        fastest = smallest
+    sentences.append(sentence(run, fastest))
+    if _size_ratio(smallest) > _size_ratio(fastest) * CLEARLY:
         sentences.append(sentence(run, smallest))
     return sentences
-
-
-def _fastest(run: Run, good: Sequence[Result]) -> Result | None:
-    """Return the one to ship, else the fastest of those that are surely faster than the source."""
-    best = next((result for result in good if run.ranking and result.target == run.ranking.best), None)
-    return best or max((result for result in good if _verdict(result) == "faster"), key=_speedup, default=None)
 
 
 def ranking_lines(ranking: Ranking) -> list[str]:
@@ -52,7 +46,7 @@ def ranking_lines(ranking: Ranking) -> list[str]:
         asked.append(f"has an SQNR of at least {ranking.min_sqnr_db:g} dB")
     bound = " and ".join(asked)
     if ranking.best is None:
-        lines = [f"None: no artifact both has a time that can be compared and {bound}."]
+        lines = [f"None: no artifact was timed and {bound}."]
     else:
         lines = [f"{plain(ranking.best)}: the fastest here that {bound}."]
     return lines + [f"not {plain(ranked.target)}: {plain(ranked.reason)}" for ranked in ranking.order if ranked.reason]
@@ -153,5 +147,5 @@ def _size_ratio(result: Result) -> float:
     return (compared.size_ratio or 0.0) if compared else 0.0
 
 
-def _verdict(result: Result) -> Verdict | None:
-    return result.versus_source.verdict if result.versus_source else None
+def _is_faster(result: Result) -> bool:
+    return result.versus_source is not None and result.versus_source.verdict == "faster"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from edgeopt.report import quantities
 from edgeopt.report.grid import Cell, Column, Row, in_tables
 from edgeopt.report.plain import plain
-from edgeopt.report.sentences import SURELY_SAME, listed
+from edgeopt.report.sentences import listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -77,7 +77,7 @@ def _time(median_s: float | None) -> str:
 
 
 def _change(ran: Sustained) -> str:
-    if ran.slowdown is None or ran.verdict is None:
+    if ran.slowdown is None:
         return "-"
     return "same" if ran.verdict == "same" else f"{100 * (ran.slowdown - 1):+.0f} %"
 
@@ -135,20 +135,12 @@ def _winners(found: Sequence[tuple[Result, Sustained]]) -> Iterator[str]:
 def _changes(found: Sequence[tuple[Result, Sustained]]) -> str:
     """Return what running on did to each."""
     texts = []
-    kept: list[str] = []
+    kept = [plain(result.target) for result, ran in found if ran.verdict == "same"]
     for result, ran in found:
-        name = plain(result.target)
         if ran.slowdown is None:
-            texts.append(f"{name} did not come to its end")
-        elif ran.verdict is None:
-            texts.append(f"whether {name} changed is not known: its parts are too short")
+            texts.append(f"{plain(result.target)} did not come to its end")
         elif ran.verdict != "same":
-            texts.append(f"{name} became {abs(100 * (ran.slowdown - 1)):.0f} % {ran.verdict}")
-        elif max(ran.slowdown, 1 / ran.slowdown) <= SURELY_SAME:
-            kept.append(name)
-        else:
-            end = f"{100 * (ran.slowdown - 1):+.0f} % at the end"
-            texts.append(f"{name} changed no more than what came and went ({end})")
+            texts.append(f"{plain(result.target)} became {abs(100 * (ran.slowdown - 1)):.0f} % {ran.verdict}")
     if kept:
         texts.append(f"{listed(kept)} stayed as fast as at first")
     return f"{'; '.join(texts)}."

@@ -119,8 +119,6 @@ def _cores(run: Run) -> Iterator[str]:
 
 def _feeds(run: Run) -> str:
     evaluation = run.data.evaluation
-    if evaluation.count == 0:  # a profile for which nothing of the export was kept
-        return "nothing to compare by"
     if evaluation.source == "noise":
         return quantities.counted(evaluation.count, "feed") + " of noise"
     return quantities.counted(evaluation.count, "labelled feed" if evaluation.labelled else "feed")

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from edgeopt.report.schema import BudgetLine, Comparison, Ranked, Ranking, Result, Run
+from edgeopt.report.schema import Comparison, Result, Run
 from edgeopt.report.sentences import answer, sentence
 from tests.report.conftest import FLOAT32, GPU, INT8, SAVED, SOURCE, fidelity
 
@@ -38,31 +38,6 @@ def test_nothing_faster(run: Run) -> None:
             " on 1,000 of 1,000 feeds."
         ),
     ]
-
-
-def named(run: Run, *results: Result) -> list[str]:
-    return [text.split()[0] for text in answer(with_rows(run, *results))]
-
-
-def test_the_one_that_is_surely_faster_is_named_and_not_the_one_that_may_be(run: Run) -> None:
-    unsure = replace(FLOAT32, versus_source=Comparison(3.0, 1.6, (0.7, 3.6), "same"))
-    sure = replace(INT8, versus_source=Comparison(11.0, 1.5, (1.4, 1.6), "faster"))
-    assert named(run, unsure, sure) == ["tflite-int8"]
-
-
-def test_nothing_is_said_to_be_slower_that_may_be_faster(run: Run) -> None:
-    once = replace(FLOAT32, versus_source=Comparison(3.0, 2.0, None, None))
-    assert named(run, once, compared(SAVED, 2.0, 0.9, "slower")) == ["tflite-float32"]
-    over = replace(INT8, budget=(BudgetLine("max_size_bytes", 5, 10, met=False),))
-    assert answer(with_rows(run, over, SAVED, compared(FLOAT32, 3.0, 0.9, "slower")))[0] == (
-        "No artifact that is within its budget is faster than the source here."
-    )
-
-
-def test_the_one_to_ship_is_the_one_that_is_named(run: Run) -> None:
-    ranking = Ranking(0.98, None, "tflite-float32", (Ranked("tflite-float32", 1, ""),))
-    first = answer(replace(with_rows(run, INT8, FLOAT32), ranking=ranking))[0]
-    assert first.startswith("tflite-float32 is ")
 
 
 @pytest.mark.parametrize(

@@ -138,14 +138,7 @@ gives the same answer on 97 of 100 feeds of noise.
 
 Notes
   calibrated and compared on noise, which says little about real inputs; give
-  real ones to edgeopt export, with --data"""  # fmt: skip
-
-
-def test_nothing_is_said_to_be_compared_where_nothing_was(run: Run) -> None:
-    shown = on_noise(with_rows(run, replace(SAVED, fidelity=None))).table(80)
-    assert "noise" not in shown.partition("Notes")[2]
-    data = replace(run.data, evaluation=replace(run.data.evaluation, source="noise", count=0))
-    assert "1 thread), nothing to compare by" in " ".join(replace(run, data=data).table(80).split())
+  real ones with --data FILE.npz"""  # fmt: skip
 
 
 def test_labels_give_accuracy_and_its_change(run: Run) -> None:
