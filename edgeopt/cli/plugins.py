@@ -8,7 +8,7 @@ import typer
 
 from edgeopt.cli import check, new
 from edgeopt.cli.group import Command, Group
-from edgeopt.cli.options import Json
+from edgeopt.cli.options import Json, complete_backend
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,13 +21,6 @@ if TYPE_CHECKING:
 app = typer.Typer(cls=Group, invoke_without_command=True, rich_markup_mode=None)
 app.command("new", cls=Command)(new.new)
 app.command("check", cls=Command)(check.check)
-
-
-def complete_backend(incomplete: str) -> list[str]:
-    """Return the names of backends that go on from `incomplete`."""
-    from edgeopt.registry import find_backends
-
-    return [name for name in find_backends().backends if name.startswith(incomplete)]
 
 
 @app.callback()

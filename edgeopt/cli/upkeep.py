@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
-from edgeopt.cli.options import complete_device
+from edgeopt.cli.options import complete_backend, complete_device
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,13 +16,6 @@ if TYPE_CHECKING:
     from edgeopt.devices.workfolder import WorkFolder
 
 Yes: TypeAlias = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
-
-
-def complete_backend(incomplete: str) -> list[str]:
-    """Return the names of backends that go on from `incomplete`."""
-    from edgeopt.registry import find_backends
-
-    return [name for name in find_backends().backends if name.startswith(incomplete)]
 
 
 def prepare(
