@@ -183,6 +183,12 @@ def in_words(error: BaseException) -> str:
     return f"{type(error).__name__}: {one_line(lines[0])}" if lines else type(error).__name__
 
 
+def last_words(output: str) -> str:
+    """Return the last line that a program printed, as a hint; nothing where it printed none."""
+    lines = [line for line in output.splitlines() if line.strip()]
+    return f"its last words: {one_line(lines[-1])}" if lines else ""
+
+
 def full_disk(error: object, where: str = "") -> EdgeoptError | None:
     """Return the error to show when the disk is full, None where that is not what went wrong.
 

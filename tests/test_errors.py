@@ -4,7 +4,7 @@ import errno
 
 import pytest
 
-from edgeopt.errors import ExportError, full_disk, in_words, one_line, readable
+from edgeopt.errors import ExportError, full_disk, in_words, last_words, one_line, readable
 
 
 class Speechless(Exception):  # noqa: N818
@@ -60,3 +60,11 @@ def test_a_full_disk_of_a_device_is_said_to_be_the_devices():
     found = full_disk("cat: write error: Quota exceeded", "ssh://pi5")
     assert (found.message, found.kind) == ("ssh://pi5: its disk is full", "device")
     assert found.hint == "free some space there: edgeopt devices clean NAME"
+
+
+@pytest.mark.parametrize(
+    ("output", "hint"),
+    [("begin\n\x1b[31mSegmentation fault\x1b[0m\n \n", "its last words: Segmentation fault"), (" \n\n", ""), ("", "")],
+)
+def test_the_last_words_of_a_program_are_its_last_line_that_says_something(output, hint):
+    assert last_words(output) == hint

@@ -66,14 +66,16 @@ def add(  # noqa: PLR0913 - one parameter for each option
     cores: Annotated[
         str, typer.Option("--cores", metavar="LIST", help="The cores that processes may use there: 4-7, or 0,2.")
     ] = "",
+    json: Json = None,
 ) -> None:
     """Give a device a name, or change what is written down of it."""
-    from edgeopt.cli.console import results
+    from edgeopt.cli.console import check_json, deliver
+    from edgeopt.cli.lists import Line, entry_document, to_json
     from edgeopt.devices import remote_device
     from edgeopt.devices.book import KEYS, find_entries, make_entry, save
     from edgeopt.errors import BadInputError, DeviceError, UsageError
-    from edgeopt.report.plain import plain
 
+    check_json(json)
     values = (uri, str(Path(key).expanduser().absolute()) if key else "", jump, python, workdir, cores)
     try:
         entry = make_entry(name, {key: value for key, value in zip(KEYS, values, strict=True) if value})
@@ -81,22 +83,24 @@ def add(  # noqa: PLR0913 - one parameter for each option
     except (BadInputError, DeviceError) as error:
         raise UsageError(error.message, hint=error.hint) from None
     before = find_entries().get(name)
+    saved = save(entry)
     done = "changed" if before is not None and before.is_own else "added"
-    file = save(entry).file
-    results().print(f"{plain(name)} is {done}, in {plain(file)}", soft_wrap=True)
+    views: list[RenderableType] = [Line(f"{name} is {done}, in {saved.file}")]
     if before is not None and not before.is_own:
-        results().print("It now comes before the project's device of that name.")
-    results().print(f"What is there: edgeopt devices check {plain(name)}")
+        views.append("It now comes before the project's device of that name.")
+    deliver(to_json(entry_document(saved)), json, *views, Line(f"What is there: edgeopt devices check {name}"))
 
 
 @app.command(cls=Command)
-def remove(name: Name) -> None:
+def remove(name: Name, json: Json = None) -> None:
     """Forget a device; to remove what is on it, clean it first."""
-    from edgeopt.cli.console import results
+    from edgeopt.cli.console import check_json, deliver
+    from edgeopt.cli.lists import Line, to_json
     from edgeopt.devices.book import remove
-    from edgeopt.report.plain import plain
 
-    results().print(f"{plain(name)} is removed, it was {plain(remove(name).uri)}", soft_wrap=True)
+    check_json(json)
+    uri = remove(name).uri
+    deliver(to_json({"removed": name, "uri": uri}), json, Line(f"{name} is removed, it was {uri}"))
 
 
 def _list(json: str | None) -> None:
@@ -122,13 +126,11 @@ def _document(seen: Sighting) -> dict[str, Any]:
     """Return a device as it stands in the JSON document."""
     from dataclasses import asdict
 
-    entry, error = seen.entry, seen.error
+    from edgeopt.cli.lists import entry_document
+
+    error = seen.error
     return {
-        "name": entry.name,
-        "uri": entry.uri,
-        "settings": {key: value for key, value in entry.settings.items() if key != "uri"},
-        "file": str(entry.file) if entry.file else None,
-        "own": entry.is_own,
+        **entry_document(seen.entry),
         "reachable": seen.is_reachable,
         "error": None if error is None else {"message": error.message, "hint": error.hint},
         "facts": None if seen.facts is None else asdict(seen.facts),

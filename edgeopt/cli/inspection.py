@@ -70,9 +70,7 @@ def _facts(found: Inspection) -> Iterator[tuple[str, str]]:
 
 def _views(found: Inspection, name: str, called: str) -> Iterator[RenderableType]:
     """Yield what each runner lacks, and what would make numbers doubtful."""
-    from rich.text import Text
-
-    from edgeopt.cli.lists import Paragraph
+    from edgeopt.cli.lists import Line, Paragraph
     from edgeopt.devices.book import LOCAL
 
     yield ""
@@ -87,7 +85,7 @@ def _views(found: Inspection, name: str, called: str) -> Iterator[RenderableType
         yield Paragraph(f"{fit.backend}: {fit.misfit.reason}", 0, "yellow")
         if fit.misfit.missing and name != LOCAL:
             command = f"edgeopt devices prepare {shlex.quote(called)} --backend {fit.backend}"
-            yield Text(f"  {command}", no_wrap=True, overflow="ignore")
+            yield Line(command, 2)
         else:
             yield Paragraph(fit.misfit.hint, 2)
     if called != name and any(fit.misfit for fit in found.fits):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.cells import cell_len
 from rich.text import Text
@@ -15,7 +15,9 @@ from edgeopt.report.plain import plain
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
 
-__all__ = ["Listing", "Paragraph", "to_json"]
+    from edgeopt.devices.book import Entry
+
+__all__ = ["Line", "Listing", "Paragraph", "entry_document", "to_json"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,17 @@ class Paragraph:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         yield from wrapped(plain(self.text), options.max_width, indent=self.indent, style=self.style)
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A text that stays one line, however narrow the terminal is: a command or a path, to be copied."""
+
+    text: str
+    indent: int = 0
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield Text(f"{' ' * self.indent}{plain(self.text)}", no_wrap=True, overflow="ignore")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,3 +61,14 @@ class Listing:
                 head.append(line[head.cell_len :])
                 head.rstrip()
                 yield head
+
+
+def entry_document(entry: Entry) -> dict[str, Any]:
+    """Return what is written down of a device, as it stands in the JSON documents."""
+    return {
+        "name": entry.name,
+        "uri": entry.uri,
+        "settings": {key: value for key, value in entry.settings.items() if key != "uri"},
+        "file": str(entry.file) if entry.file else None,
+        "own": entry.is_own,
+    }

@@ -24,7 +24,7 @@ def new(
 ) -> None:
     """Write a new plugin that works: backend, runner, target, tests."""
     from edgeopt.cli.console import check_json, deliver
-    from edgeopt.cli.lists import Listing, Paragraph, to_json
+    from edgeopt.cli.lists import Line, Listing, Paragraph, to_json
     from edgeopt.report.notes import shown_path
     from edgeopt.scaffold.distribution import write_distribution
 
@@ -32,9 +32,9 @@ def new(
     distribution = write_distribution(name, directory)
     document = _document(distribution)
     head = Paragraph(f"{distribution.names.distribution} is written into {shown_path(str(distribution.folder))}")
-    commands = "\n".join(f"  {command}" for command in document["next"])
+    commands = [Line(command, 2) for command in document["next"]]
     files = Listing(tuple(distribution.files.items()), 2)
-    deliver(to_json(document), json, head, "", files, "", "Go on with:", "", _unwrapped(commands))
+    deliver(to_json(document), json, head, "", files, "", "Go on with:", "", *commands)
 
 
 def _document(distribution: Distribution) -> dict[str, Any]:
@@ -60,12 +60,3 @@ def _next_commands(distribution: Distribution) -> list[str]:
         f"{python} -m pytest {shlex.quote(folder)}",
         f"{python} -m edgeopt export --target {distribution.names.backend}",
     ]
-
-
-def _unwrapped(text: str) -> Any:
-    """Return a text that stays in its lines, to be copied."""
-    from rich.console import Group
-    from rich.text import Text
-
-    # A Text printed by itself is joined with its neighbours, and its `no_wrap` is lost.
-    return Group(Text(text, no_wrap=True, overflow="ignore"))

@@ -33,6 +33,13 @@ def complete_device(incomplete: str) -> list[str]:
     return [name for name in names if name.startswith(incomplete)]
 
 
+def complete_backend(incomplete: str) -> list[str]:
+    """Return the names of backends that go on from `incomplete`."""
+    from edgeopt.registry import find_backends
+
+    return [name for name in find_backends().backends if name.startswith(incomplete)]
+
+
 _JSON_HELP = "Write everything as JSON; - is standard output, which then holds nothing else."
 Json: TypeAlias = Annotated[str | None, typer.Option("--json", metavar="FILE", help=_JSON_HELP)]
 JsonOfRun: TypeAlias = Annotated[

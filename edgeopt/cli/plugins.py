@@ -8,7 +8,7 @@ import typer
 
 from edgeopt.cli import check, new
 from edgeopt.cli.group import Command, Group
-from edgeopt.cli.options import Json
+from edgeopt.cli.options import Json, complete_backend
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,13 +21,6 @@ if TYPE_CHECKING:
 app = typer.Typer(cls=Group, invoke_without_command=True, rich_markup_mode=None)
 app.command("new", cls=Command)(new.new)
 app.command("check", cls=Command)(check.check)
-
-
-def complete_backend(incomplete: str) -> list[str]:
-    """Return the names of backends that go on from `incomplete`."""
-    from edgeopt.registry import find_backends
-
-    return [name for name in find_backends().backends if name.startswith(incomplete)]
 
 
 @app.callback()
@@ -49,21 +42,29 @@ def plugins(context: typer.Context, json: Json = None) -> None:
 @app.command(cls=Command)
 def prepare(
     name: Annotated[str, typer.Argument(metavar="NAME", autocompletion=complete_backend, help="Name of a backend.")],
+    json: Json = None,
 ) -> None:
     """Make the environment of a backend that cannot live beside the others."""
-    from edgeopt.cli.console import messages, results
+    from edgeopt.cli.console import check_json, deliver, messages
+    from edgeopt.cli.lists import Line, to_json
     from edgeopt.cli.progress import watch
     from edgeopt.errors import UsageError
     from edgeopt.registry import find_backends
-    from edgeopt.report.plain import plain
 
+    check_json(json)
     environment = find_backends().get(name).environment
     if environment is None:
         raise UsageError(f"the backend {name} has no environment of its own", hint="there is nothing to prepare")
-    messages().print(f"{plain(name)} gets an environment with {plain(', '.join(environment.wanted))}", soft_wrap=True)
+    messages().print(Line(f"{name} gets an environment with {', '.join(environment.wanted)}"), crop=False)
     with watch(messages()) as progress:
         environment.prepare(lambda text: progress.stage(name, text))
-    results().print(f"{plain(name)} is ready, in {plain(environment.folder)}", soft_wrap=True)
+    document = {
+        "name": name,
+        "folder": str(environment.folder),
+        "python": str(environment.python),
+        "packages": environment.versions(),
+    }
+    deliver(to_json(document), json, Line(f"{name} is ready, in {environment.folder}"))
 
 
 def _document(plugin: Plugin, registry: Registry) -> dict[str, Any]:

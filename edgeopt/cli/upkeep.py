@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
-from edgeopt.cli.options import complete_device
+from edgeopt.cli.options import Json, complete_backend, complete_device
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from rich.console import RenderableType
 
     from edgeopt.devices.preparation import Preparation, Prepared
     from edgeopt.devices.workfolder import WorkFolder
 
 Yes: TypeAlias = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
-
-
-def complete_backend(incomplete: str) -> list[str]:
-    """Return the names of backends that go on from `incomplete`."""
-    from edgeopt.registry import find_backends
-
-    return [name for name in find_backends().backends if name.startswith(incomplete)]
 
 
 def prepare(
@@ -42,17 +37,20 @@ def prepare(
         typer.Option("--offline", help="Fetch the packages on this machine; for a device without a network."),
     ] = False,
     yes: Yes = False,
+    json: Json = None,
 ) -> None:
     """Install what runners need, into an environment of its own."""
     from contextlib import closing
 
-    from edgeopt.cli.console import messages, results
+    from edgeopt.cli.console import check_json, deliver, messages
+    from edgeopt.cli.lists import to_json
     from edgeopt.cli.progress import watch
     from edgeopt.devices import remote_device
     from edgeopt.devices.book import LOCAL, find_entry
     from edgeopt.devices.preparation import choose, plan, prepare
     from edgeopt.errors import ExitCode, UsageError
 
+    check_json(json)
     if name == LOCAL or "://" in name:
         raise UsageError(f"{name} has no name in your book", hint="give it one: edgeopt devices add NAME URI")
     entry = find_entry(name)
@@ -67,8 +65,7 @@ def prepare(
         confirm(yes=yes)
         with watch(messages()) as progress:
             done = prepare(planned, device, progress.say, offline=offline)
-    for view in _outcome(done):
-        results().print(view)
+    deliver(to_json(_prepared_document(done)), json, *_outcome(done))
     if done.failed:
         raise typer.Exit(ExitCode.UNAVAILABLE)
 
@@ -79,18 +76,20 @@ def clean(
     ],
     *,
     yes: Yes = False,
+    json: Json = None,
 ) -> None:
     """Remove all that edgeopt has put on a device."""
     from contextlib import closing
 
-    from edgeopt.cli.console import messages, results
-    from edgeopt.cli.lists import Paragraph
+    from edgeopt.cli.console import check_json, deliver, messages
+    from edgeopt.cli.lists import Paragraph, to_json
     from edgeopt.cli.progress import watch
     from edgeopt.devices import transport_to
     from edgeopt.devices.book import LOCAL, find_entry, forget_python
     from edgeopt.devices.workfolder import clean, look
     from edgeopt.errors import UsageError
 
+    check_json(json)
     if name == LOCAL:
         raise UsageError("edgeopt has no work folder on this machine", hint="name another device")
     entry = find_entry(name)
@@ -99,15 +98,16 @@ def clean(
             progress.stage(name, "looking at what is there")
             transport.connect()
             found = look(transport)
+        document = to_json(_removed_document(name, transport.uri, found))
         if not found.path:
-            results().print(Paragraph(f"There is nothing of edgeopt's on {transport.uri}."))
+            deliver(document, json, Paragraph(f"There is nothing of edgeopt's on {transport.uri}."))
             return
         messages().print(Paragraph(_contents(found, transport.uri)))
         if not found.strange and not found.holder:
             confirm(yes=yes)
         clean(transport, found)
     forget_python(entry, found.path, found.base)
-    results().print(Paragraph(f"{found.path} is removed."))
+    deliver(document, json, Paragraph(f"{found.path} is removed."))
 
 
 def confirm(*, yes: bool) -> None:
@@ -117,17 +117,19 @@ def confirm(*, yes: bool) -> None:
         UsageError: Nobody is there to be asked.
         StoppedError: The answer is no.
     """
+    from edgeopt.cli.console import messages
     from edgeopt.errors import StoppedError, UsageError
 
     if yes:
         return
     if not sys.stdin.isatty():
         raise UsageError("nobody is there to be asked, so nothing was done", hint="say it beforehand: --yes")
-    if not typer.confirm("Go on?", err=True):
+    messages().print("Go on? [y/N]: ", end="")  # typer.confirm leaves a space on standard output
+    if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
         raise StoppedError("nothing was done")
 
 
-def _intent(planned: Preparation, *, offline: bool) -> Iterator[object]:
+def _intent(planned: Preparation, *, offline: bool) -> Iterator[RenderableType]:
     """Yield what is going to be done."""
     from edgeopt.cli.lists import Listing, Paragraph
 
@@ -143,7 +145,7 @@ def _intent(planned: Preparation, *, offline: bool) -> Iterator[object]:
         yield Paragraph("The device installs them by itself; where it cannot, they are fetched here and pushed.")
 
 
-def _outcome(done: Prepared) -> Iterator[object]:
+def _outcome(done: Prepared) -> Iterator[RenderableType]:
     """Yield what was done."""
     from edgeopt.cli.lists import Listing, Paragraph
 
@@ -153,6 +155,30 @@ def _outcome(done: Prepared) -> Iterator[object]:
         yield Paragraph(f"{name} cannot work there: {error.message}", 0, "red")
         yield Paragraph(f"hint: {error.hint}", 2)
     yield Paragraph(f"Its Python is now {done.entry.python}, in {done.entry.file}")
+
+
+def _prepared_document(done: Prepared) -> dict[str, Any]:
+    """Return what was installed where, as it stands in the JSON document."""
+    from edgeopt.cli.lists import entry_document
+
+    return {
+        "device": entry_document(done.entry),
+        "python": done.entry.python,
+        "source": done.source,
+        "packages": done.versions,
+        "failed": {name: {"message": error.message, "hint": error.hint} for name, error in done.failed.items()},
+    }
+
+
+def _removed_document(name: str, uri: str, found: WorkFolder) -> dict[str, Any]:
+    """Return what is removed as it stands in the JSON document; the folder is null where there was none."""
+    return {
+        "name": name,
+        "uri": uri,
+        "folder": found.path or None,
+        "bytes": found.size_bytes,
+        "files": found.names,
+    }
 
 
 def _contents(found: WorkFolder, uri: str) -> str:

@@ -20,7 +20,7 @@ import uuid
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from edgeopt.devices.proctree import marked, tree_rss_bytes
-from edgeopt.errors import BadInputError, DeviceError, full_disk
+from edgeopt.errors import BadInputError, DeviceError, full_disk, last_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -46,7 +46,7 @@ class ChannelClosed(DeviceError):  # noqa: N818 - an event of the conversation's
     """The process ended, or said something that is no answer; `reason` says how, `log_tail` holds its last lines."""
 
     def __init__(self, reason: str, log_tail: str = "", log: str = "", hint: str = "") -> None:
-        super().__init__(reason, hint=hint or _last_words(log_tail), log=log)
+        super().__init__(reason, hint=hint or last_words(log_tail), log=log)
         self.reason = reason
         self.log_tail = log_tail
 
@@ -59,7 +59,7 @@ class ChannelTimeout(DeviceError):  # noqa: N818
     """The process gave no answer in time and was killed; `log_tail` holds its last lines."""
 
     def __init__(self, timeout_s: float, log_tail: str = "", log: str = "") -> None:
-        super().__init__(f"gave no answer within {timeout_s:g} s and was ended", hint=_last_words(log_tail), log=log)
+        super().__init__(f"gave no answer within {timeout_s:g} s and was ended", hint=last_words(log_tail), log=log)
         self.timeout_s = timeout_s
         self.log_tail = log_tail
 
@@ -339,9 +339,3 @@ def _start(argv: Sequence[str], log: Path, env: Mapping[str, str], cwd: Path | N
 def _printable(text: str) -> str:
     """Return text without escape sequences and control characters: it comes from a stranger's program."""
     return _CONTROL.sub("", text)
-
-
-def _last_words(log_tail: str) -> str:
-    """Return a hint with the last line of a log."""
-    lines = log_tail.splitlines()
-    return f"its last words: {lines[-1][:200]}" if lines else ""

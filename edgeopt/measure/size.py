@@ -1,4 +1,4 @@
-"""How large a file or a folder is, how large it would be to download, and what identifies it."""
+"""How large a file or a folder would be to download, and what identifies it."""
 
 from __future__ import annotations
 
@@ -15,11 +15,6 @@ GZIP_LEVEL = 6
 """The level that `gzip` itself uses."""
 GZIP_FORMAT = 31
 """Tells zlib to write a gzip stream with the largest window; its header has no name and the time 0."""
-
-
-def size_bytes(path: Path) -> int:
-    """Return the bytes of a file, or of all files in a folder."""
-    return sum(file.stat().st_size for file in _files(path))
 
 
 def gzip_bytes(path: Path) -> int:

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING
 
 from edgeopt.devices.bare import TOO_LONG
 from edgeopt.devices.remote import RemoteDevice
-from edgeopt.errors import BadInputError, DeviceError, EdgeoptError, PluginError, UnavailableError, in_words, one_line
+from edgeopt.errors import (
+    BadInputError,
+    DeviceError,
+    EdgeoptError,
+    PluginError,
+    UnavailableError,
+    in_words,
+    last_words,
+    one_line,
+)
 from edgeopt.pipeline.harnesses import again_when_cut, push_artifact
 from edgeopt.pipeline.plan import Plan, Refusal
 from edgeopt.report import schema
@@ -78,12 +87,12 @@ class NativeProgram:
             message = f"{self.file.name} took longer than {settings.timeout_s:g} s"
             raise DeviceError(message, hint="allow more with --timeout")
         if code:
-            raise DeviceError(f"{self.file.name} {_ending(code)}", hint=_last_words(output))
+            raise DeviceError(f"{self.file.name} {_ending(code)}", hint=last_words(output))
         try:
             return backend.read_native(output)
         except ValueError as error:
             message = f"what {self.file.name} printed cannot be read: {one_line(error)}"
-            raise DeviceError(message, hint=_last_words(output)) from error
+            raise DeviceError(message, hint=last_words(output)) from error
 
 
 def choose_native(file: Path | None, device: Device, facts: Facts, progress: Progress) -> NativeProgram | None:
@@ -105,9 +114,3 @@ def choose_native(file: Path | None, device: Device, facts: Facts, progress: Pro
 def _ending(code: int) -> str:
     """Return how a program ended, in words."""
     return f"was ended by signal {code - SIGNALLED}" if code > SIGNALLED else f"ended with exit code {code}"
-
-
-def _last_words(output: str) -> str:
-    """Return the last line that a program printed, as a hint."""
-    lines = [line for line in output.splitlines() if line.strip()]
-    return f"its last words: {one_line(lines[-1])}" if lines else ""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import permutations
 from typing import TYPE_CHECKING
 
 from edgeopt.measure import stats
 from edgeopt.report import quantities, schema
+from edgeopt.report.sentences import UNDECIDED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -51,11 +53,12 @@ class _Candidate:
     measurement: Measurement
 
     @property
+    def name(self) -> str:
+        return self.result.target
+
+    @property
     def size_bytes(self) -> int:
         return self.result.artifact.size_bytes if self.result.artifact else 0
-
-    def speedup_over(self, other: _Candidate) -> stats.Speedup | None:
-        return stats.compare(self.measurement, other.measurement)
 
     @property
     def error(self) -> float:
@@ -66,11 +69,71 @@ class _Candidate:
         return -fidelity.sqnr_db if fidelity.sqnr_db is not None else float("inf")
 
 
+class _Field:
+    """All candidates, and how each of them does beside each other one."""
+
+    def __init__(self, candidates: Sequence[_Candidate]) -> None:
+        self._candidates = candidates
+        self._speedups = {
+            (one.name, other.name): stats.compare(one.measurement, other.measurement)
+            for one, other in permutations(candidates, 2)
+        }
+
+    @property
+    def is_decided(self) -> bool:
+        """Whether each has a verdict beside each other one; where one has none, which is the fastest is not known."""
+        return all(speedup is not None and speedup.verdict is not None for speedup in self._speedups.values())
+
+    def placed(self) -> Iterator[schema.Ranked]:
+        """Yield each candidate with its place and what it has against the best."""
+        best, *others = self._ordered()
+        yield schema.Ranked(best.name, 1, "")
+        for place, candidate in enumerate(others, start=2):
+            speedup = self._speedups[candidate.name, best.name]
+            ratio, ci95 = (speedup.ratio, speedup.ci95) if speedup else (None, None)
+            yield schema.Ranked(candidate.name, place, self._why_behind(candidate, best), ratio, ci95)
+
+    def _ordered(self) -> list[_Candidate]:
+        """Return the candidates from the best on: again and again the best of those that are left."""
+        left, ordered = list(self._candidates), []
+        while left:
+            ordered.append(self._best(left))
+            left.remove(ordered[-1])
+        return ordered
+
+    def _best(self, candidates: Sequence[_Candidate]) -> _Candidate:
+        """Return, of those that none is faster than, the smallest, then the truest; the name decides between equals."""
+        # Side by side, each of three may be faster than the next one; then all of them count.
+        fastest = [one for one in candidates if not self._ahead(one, candidates)] or candidates
+        return min(fastest, key=lambda one: (one.size_bytes, one.error, one.name))
+
+    def _ahead(self, candidate: _Candidate, others: Sequence[_Candidate]) -> dict[str, stats.Speedup]:
+        """Return which of the others are faster than a candidate, and what the candidate has beside each of them."""
+        found = {o.name: self._speedups[candidate.name, o.name] for o in others if o is not candidate}
+        return {name: speedup for name, speedup in found.items() if speedup and speedup.verdict == "slower"}
+
+    def _why_behind(self, candidate: _Candidate, best: _Candidate) -> str:
+        """Return in a few words what decided that a candidate is not the best."""
+        ahead = self._ahead(candidate, self._candidates)
+        if best.name in ahead:
+            return _slower(ahead[best.name])
+        if ahead:
+            first = min(ahead, key=lambda name: ahead[name].ratio)
+            return f"{_slower(ahead[first])} than {first}"
+        if candidate.size_bytes > best.size_bytes:
+            ratio = quantities.ratio(candidate.size_bytes / best.size_bytes) if best.size_bytes else ""
+            return f"not measurably faster, and {ratio} bigger"
+        if candidate.error > best.error:
+            return "not measurably faster, not smaller, and less true"
+        return "neither measurably faster, nor smaller, nor truer; the name decides between equals"
+
+
 def rank(results: Sequence[schema.Result], measurements: Mapping[str, Measurement], bound: Bound) -> schema.Ranking:
     """Return the artifacts in the order in which one would ship them.
 
-    The best is the fastest that is true enough. Of those that are as fast, which a stated smallest effect decides (see
-    `stats`), the smallest is taken, then the truest.
+    The best is the fastest that is true enough and within its budget. Of those that none is faster than, which a stated
+    smallest effect decides (see `stats`), the smallest is taken, then the truest. Where two of them have no verdict
+    beside each other, there is no best.
 
     Args:
         results: The rows of a run; the source is a candidate like any other.
@@ -87,12 +150,14 @@ def rank(results: Sequence[schema.Result], measurements: Mapping[str, Measuremen
             candidates.append(_Candidate(result, measurements[result.target]))
         else:
             losers.append(schema.Ranked(result.target, None, reason))
-    ordered = _ordered(candidates)
+    field = _Field(candidates)
+    placed = tuple(field.placed()) if candidates and field.is_decided else ()
+    undecided = () if placed else (schema.Ranked(one.name, None, UNDECIDED) for one in candidates)
     return schema.Ranking(
         min_top1_agreement=asked.min_agreement,
         min_sqnr_db=asked.min_sqnr_db,
-        best=ordered[0].result.target if ordered else None,
-        order=(*_placed(ordered), *losers),
+        best=placed[0].target if placed else None,
+        order=(*placed, *undecided, *losers),
     )
 
 
@@ -104,6 +169,8 @@ def _why_no_candidate(result: schema.Result, measurement: Measurement | None, bo
         return "timed by itself, so it was not compared"
     if result.latency is None or measurement is None:
         return f"not timed: {result.untimed}" if result.untimed else "not timed"
+    if result.is_over_budget:
+        return "over its budget"
     if result.target == schema.SOURCE_TARGET:
         return None
     return next(_misses(result.fidelity, bound), None)
@@ -128,52 +195,8 @@ def _misses(fidelity: schema.Fidelity | None, bound: Bound) -> Iterator[str]:
             yield f"has an SQNR of {quantities.decibel(fidelity.sqnr_db)}, {wanted}"
 
 
-def _ordered(candidates: Sequence[_Candidate]) -> list[_Candidate]:
-    """Return the candidates from the best on: again and again the best of those that are left."""
-    left, ordered = list(candidates), []
-    while left:
-        best = _best(left)
-        ordered.append(best)
-        left.remove(best)
-    return ordered
-
-
-def _best(candidates: Sequence[_Candidate]) -> _Candidate:
-    """Return the fastest; of those as fast as it the smallest, then the truest."""
-    fastest = min(candidates, key=lambda c: c.result.latency.median_s if c.result.latency else float("inf"))
-    for other in candidates:  # side by side says more than two medians
-        speedup = other.speedup_over(fastest)
-        if speedup is not None and speedup.verdict == "faster":
-            fastest = other
-    as_fast = [c for c in candidates if c is fastest or _verdict(fastest, c) in ("same", None)]
-    return min(as_fast, key=lambda c: (c.size_bytes, c.error, c.result.target))
-
-
-def _verdict(first: _Candidate, second: _Candidate) -> stats.Verdict | None:
-    speedup = first.speedup_over(second)
-    return None if speedup is None else speedup.verdict
-
-
-def _placed(ordered: Sequence[_Candidate]) -> Iterator[schema.Ranked]:
-    """Yield each candidate with its place and what it has against the best."""
-    for place, candidate in enumerate(ordered, start=1):
-        if place == 1:
-            yield schema.Ranked(candidate.result.target, place, "")
-        else:
-            speedup = candidate.speedup_over(ordered[0])
-            ratio, ci95 = (speedup.ratio, speedup.ci95) if speedup else (None, None)
-            yield schema.Ranked(
-                candidate.result.target, place, _why_behind(candidate, ordered[0], speedup), ratio, ci95
-            )
-
-
-def _why_behind(candidate: _Candidate, best: _Candidate, speedup: stats.Speedup | None) -> str:
-    """Return in a few words why a candidate is not the best."""
-    if speedup is not None and speedup.verdict == "slower" and speedup.ci95 is not None:
-        low, high = speedup.ci95
-        number, interval = quantities.ratio_range(1 / speedup.ratio, (1 / high, 1 / low))
-        return f"{number} slower ({interval})"
-    ratio = candidate.size_bytes / best.size_bytes if best.size_bytes else 1.0
-    if ratio > 1:
-        return f"not measurably faster, and {quantities.ratio(ratio)} bigger"
-    return "as fast and as small, and less true"
+def _slower(speedup: stats.Speedup) -> str:
+    """Return how much slower a candidate is than what it was compared with."""
+    low, high = speedup.ci95 or (speedup.ratio, speedup.ratio)
+    number, interval = quantities.ratio_range(1 / speedup.ratio, (1 / high, 1 / low))
+    return f"{number} slower ({interval})"

@@ -32,12 +32,16 @@ def shown_path(path: str) -> str:
 
 def _about_data(run: Run) -> Iterator[str]:
     """Say what noise instead of real feeds means for the figures."""
-    calibrated = any(is_on_noise(run, result) for result in run.results)
-    if run.data.evaluation.source == "noise":
-        what = "calibrated and compared" if calibrated else "compared"
-        yield f"{what} on noise, which says little about real inputs; give real ones with --data FILE.npz"
-    elif calibrated:
-        yield "calibrated on noise; give real feeds with --data FILE.npz"
+    done = []
+    if any(is_on_noise(run, result) for result in run.results):
+        done.append("calibrated")
+    compared = run.data.evaluation.source == "noise" and any(result.fidelity for result in run.results)
+    if compared:
+        done.append("compared")
+    if done:
+        worth = ", which says little about real inputs" if compared else ""
+        # Only an export takes feeds; this may be a profile of what it wrote.
+        yield f"{' and '.join(done)} on noise{worth}; export with real feeds: --data FILE.npz"
 
 
 def _about(result: Result) -> Iterator[str]:

@@ -297,7 +297,7 @@ class Ranked:
 
     target: str
     place: int | None
-    """1 is the best; None where it cannot be shipped or was not measured."""
+    """1 is the best; None where it cannot be shipped, was not measured, or which is the best is not known."""
     reason: str
     """Why it is not the best; empty for the best."""
     speedup: float | None = None
@@ -311,7 +311,7 @@ class Ranking:
     min_top1_agreement: float | None
     min_sqnr_db: float | None
     best: str | None
-    """None where no artifact is true enough and measured."""
+    """None where no artifact is true enough and measured, or which of them is the fastest is not known."""
     order: tuple[Ranked, ...]
 
 

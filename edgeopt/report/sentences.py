@@ -10,7 +10,7 @@ from edgeopt.report.plain import plain
 from edgeopt.report.schema import SOURCE_TARGET
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from edgeopt.report.schema import Comparison, Fidelity, Ranking, Result, Run
 
@@ -18,6 +18,8 @@ CLEARLY = 1.005
 """A ratio of sizes nearer to 1 than this is called the same size."""
 SURELY_SAME = 1.01
 """Both ends of an interval within this factor of 1 mean that there is no difference worth a word."""
+UNDECIDED = "which is the fastest is not known: that takes two launches in which all are timed side by side"
+"""Why there is no best among artifacts that could be shipped."""
 
 
 def answer(run: Run) -> list[str]:
@@ -26,13 +28,19 @@ def answer(run: Run) -> list[str]:
     good = [result for result in made if not result.is_over_budget]
     if not good:
         return ["No artifact is within its budget." if made else "No artifact to ship came out of this run."]
-    fastest, smallest = max(good, key=_speedup), max(good, key=_size_ratio)
-    sentences = []
-    if len(good) > 1 and _speedup(fastest) > 0 and not _is_faster(fastest):
-        sentences.append("No artifact is faster than the source here.")
-        fastest = smallest
-    sentences.append(sentence(run, fastest))
-    if _size_ratio(smallest) > _size_ratio(fastest) * CLEARLY:
+    smallest = max(good, key=_size_ratio)
+    best = run.ranking.best if run.ranking else None
+    if best == SOURCE_TARGET:
+        sentences, first = ["The source model itself is the best one to ship here."], run.source
+    elif best is not None:
+        sentences, first = [], next(result for result in run.results if result.target == best)
+    elif faster := [result for result in good if _verdict(result) == "faster"]:
+        sentences, first = [], max(faster, key=_speedup)
+    else:
+        sentences, first = [*_none_faster(good, is_all=len(good) == len(made))], smallest
+    if first.target != SOURCE_TARGET:
+        sentences.append(sentence(run, first))
+    if _size_ratio(smallest) > (_size_ratio(first) or 1.0) * CLEARLY:
         sentences.append(sentence(run, smallest))
     return sentences
 
@@ -45,7 +53,9 @@ def ranking_lines(ranking: Ranking) -> list[str]:
     if ranking.min_sqnr_db is not None:
         asked.append(f"has an SQNR of at least {ranking.min_sqnr_db:g} dB")
     bound = " and ".join(asked)
-    if ranking.best is None:
+    if any(ranked.reason == UNDECIDED for ranked in ranking.order):
+        lines = [f"None yet: more than one {bound}."]
+    elif ranking.best is None:
         lines = [f"None: no artifact was timed and {bound}."]
     else:
         lines = [f"{plain(ranking.best)}: the fastest here that {bound}."]
@@ -66,6 +76,13 @@ def sentence(run: Run, result: Result) -> str:
 def listed(texts: Sequence[str]) -> str:
     """Return texts as people list them: `a, b and c`."""
     return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} and {texts[-1]}"
+
+
+def _none_faster(good: Sequence[Result], *, is_all: bool) -> Iterator[str]:
+    """Yield that none of several artifacts is faster than the source, where each that was timed has a verdict."""
+    timed = [result for result in good if _speedup(result)]
+    if len(good) > 1 and timed and all(_verdict(result) for result in timed):
+        yield f"No artifact {'' if is_all else 'within its budget '}is measurably faster than the source here."
 
 
 def _speed(compared: Comparison | None, result: Result) -> list[str]:
@@ -147,5 +164,5 @@ def _size_ratio(result: Result) -> float:
     return (compared.size_ratio or 0.0) if compared else 0.0
 
 
-def _is_faster(result: Result) -> bool:
-    return result.versus_source is not None and result.versus_source.verdict == "faster"
+def _verdict(result: Result) -> str | None:
+    return result.versus_source.verdict if result.versus_source else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edgeopt.report import quantities
 from edgeopt.report.grid import Cell, Column, Row, in_tables
@@ -10,15 +10,15 @@ from edgeopt.report.plain import plain
 from edgeopt.report.sentences import listed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from edgeopt.report.schema import Result, Run, Sustained
 
 MOST_ROWS = 12
 """How many parts have a row; of more, the first, the last, and some between them."""
 MINUTE_S = 60.0
-BUSY_SHARE = 0.15
-"""What other processes may take of the device before that is told."""
+STEADY = 1.03
+"""Parts that lie within this factor of each other, with their intervals, have not changed by anything worth a word."""
 WARMER_C = 2.5
 """By how much the beginnings may differ before that is told; a rest ends at 2 °C, and sensors round."""
 
@@ -33,7 +33,7 @@ def sentences(run: Run) -> list[str]:
     found = _lasting(run)
     if not found:
         return []
-    return [_how(found), *_winners(found), _changes(found), *_slowed(found), *_disturbed(found)]
+    return [_how(found), *_winners(found), _changes(found), *_doubts(found, run.device.health)]
 
 
 def _lasting(run: Run) -> list[tuple[Result, Sustained]]:
@@ -77,7 +77,7 @@ def _time(median_s: float | None) -> str:
 
 
 def _change(ran: Sustained) -> str:
-    if ran.slowdown is None:
+    if ran.slowdown is None or ran.verdict is None:
         return "-"
     return "same" if ran.verdict == "same" else f"{100 * (ran.slowdown - 1):+.0f} %"
 
@@ -134,38 +134,42 @@ def _winners(found: Sequence[tuple[Result, Sustained]]) -> Iterator[str]:
 
 def _changes(found: Sequence[tuple[Result, Sustained]]) -> str:
     """Return what running on did to each."""
-    texts = []
-    kept = [plain(result.target) for result, ran in found if ran.verdict == "same"]
+    texts, kept = [], []
     for result, ran in found:
+        name = plain(result.target)
         if ran.slowdown is None:
-            texts.append(f"{plain(result.target)} did not come to its end")
+            texts.append(f"{name} did not come to its end")
+        elif ran.verdict is None:
+            texts.append(f"whether {name} changed is not known, since it ran too seldom for an interval")
         elif ran.verdict != "same":
-            texts.append(f"{plain(result.target)} became {abs(100 * (ran.slowdown - 1)):.0f} % {ran.verdict}")
+            texts.append(f"{name} became {abs(100 * (ran.slowdown - 1)):.0f} % {ran.verdict}")
+        elif (spread := _spread(ran)) <= STEADY:
+            kept.append(name)
+        else:
+            texts.append(f"of {name} no change larger than the {100 * (spread - 1):.0f} % that came and went was seen")
     if kept:
         texts.append(f"{listed(kept)} stayed as fast as at first")
-    return f"{'; '.join(texts)}."
+    text = "; ".join(texts)
+    return f"{text}."
 
 
-def _slowed(found: Sequence[tuple[Result, Sustained]]) -> Iterator[str]:
-    """Yield by what the device itself says that it slowed the processor."""
+def _spread(ran: Sustained) -> float:
+    """Return how far apart the parts lie, with their intervals: the slowest over the fastest."""
+    ends = [
+        ci95_s or (median_s, median_s) for median_s, ci95_s in zip(ran.medians_s, ran.ci95_s, strict=True) if median_s
+    ]
+    return max(high for _, high in ends) / min(low for low, _ in ends)
+
+
+def _doubts(found: Sequence[tuple[Result, Sustained]], health: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what the device itself says of the time around each, but for what the notes say of the whole run.
+
+    What to do is left out: it is to cool the device, and here its heat is what was asked for.
+    """
+    names: dict[str, list[str]] = {}
     for result, ran in found:
-        before, after = ran.health.get("throttled") or ((), ())
-        earlier, later = ran.health.get("throttle_counts") or ({}, {})
-        flags = [text for text in after if text not in before]
-        flags += [name.replace("_", " ") for name in later if later[name] > earlier.get(name, later[name])]
-        if flags:
-            yield f"The device slowed its processor while {plain(result.target)} ran ({plain(', '.join(flags))})."
-
-
-def _disturbed(found: Sequence[tuple[Result, Sustained]]) -> Iterator[str]:
-    """Yield which were disturbed by others, just before or after."""
-    busy = {
-        plain(result.target): max((part for part in ran.health.get("busy_share") or () if part is not None), default=0)
-        for result, ran in found
-    }
-    names = [name for name, part in busy.items() if part > BUSY_SHARE]
-    if names:
-        yield (
-            f"Other processes used up to {100 * max(busy.values()):.0f} % of the device around {listed(names)}, and may"
-            " have made them slower; end them and measure again."
-        )
+        for doubt in ran.health.get("doubts", ()):
+            if doubt not in health.get("doubts", ()):
+                names.setdefault(plain(doubt).partition("; ")[0], []).append(plain(result.target))
+    for what, around in names.items():
+        yield f"Around {listed(around)}: {what}."

@@ -119,6 +119,8 @@ def _cores(run: Run) -> Iterator[str]:
 
 def _feeds(run: Run) -> str:
     evaluation = run.data.evaluation
+    if not evaluation.count:  # a profile of artifacts whose reference is gone
+        return "without the source's answers"
     if evaluation.source == "noise":
         return quantities.counted(evaluation.count, "feed") + " of noise"
     return quantities.counted(evaluation.count, "labelled feed" if evaluation.labelled else "feed")

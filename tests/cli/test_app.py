@@ -6,6 +6,7 @@ import sys
 from importlib.metadata import version
 
 import pytest
+from typer.main import get_command
 
 from edgeopt.cli import backends, doctor
 from edgeopt.cli.app import app
@@ -52,6 +53,22 @@ def test_no_arguments_show_the_help_as_a_usage_error(cli):
     ended = cli()
     assert (ended.code, ended.out) == (2, "")
     assert ended.err.strip() == HELP.strip()
+
+
+def commands(group, *words):
+    """Every command with its words; a group that does something without a command is one too."""
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield (*words, name), command
+            yield from commands(command, *words, name)
+        else:
+            yield (*words, name), command
+
+
+def test_every_command_writes_json():
+    found = {words: {o for p in command.params for o in p.opts} for words, command in commands(get_command(app))}
+    assert ("devices", "clean") in found
+    assert [" ".join(words) for words, options in found.items() if "--json" not in options] == []
 
 
 def test_version(cli):

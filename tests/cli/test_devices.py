@@ -33,6 +33,33 @@ def test_add_change_and_remove(cli, tmp_path):
     assert not file.exists()
 
 
+def test_add_and_remove_as_json(cli, tmp_path):
+    file = tmp_path / "config" / "devices" / "pi5.toml"
+    added = cli("devices", "add", "pi5", "ssh://pi@pi5", "--cores", "4-7", "--json", "-")
+    assert (added.code, added.err) == (0, "")
+    assert json.loads(added.out) == {
+        "name": "pi5",
+        "uri": "ssh://pi@pi5",
+        "settings": {"cores": "4-7"},
+        "file": str(file),
+        "own": True,
+    }
+    removed = cli("devices", "remove", "pi5", "--json", "removed.json")
+    assert removed.out == "pi5 is removed, it was ssh://pi@pi5\n"
+    assert json.loads(Path("removed.json").read_text()) == {"removed": "pi5", "uri": "ssh://pi@pi5"}
+
+
+@pytest.mark.parametrize(
+    "command", [("add", "pi5", "ssh://other"), ("remove", "pi5"), ("prepare", "pi5"), ("clean", "pi5")]
+)
+def test_nothing_is_done_where_the_json_cannot_be_written(cli, command):
+    cli("devices", "add", "pi5", "ssh://pi5.invalid")
+    ended = cli("devices", *command, "--json", "no/such.json")
+    assert (ended.code, ended.out) == (8, "")
+    assert ended.err == "error: --json no/such.json: there is no folder no\nhint: make it first\n"
+    assert Path("config/devices/pi5.toml").read_text() == 'uri = "ssh://pi5.invalid"\n'
+
+
 def test_a_device_of_the_team(cli, tmp_path):
     Path("edgeopt.toml").write_text('[devices.nas]\nuri = "ssh://nas.invalid"\n')
     listed = cli("devices", "list")
@@ -160,17 +187,69 @@ def test_prepare_shows_what_it_will_do_and_does_it_and_clean_takes_it_away(cli, 
     assert cli("devices", "clean", "pi5").out == "There is nothing of edgeopt's on ssh://board.\n"
 
 
-def test_who_says_no_has_changed_nothing(cli, board, monkeypatch):
-    class Terminal(io.StringIO):
-        def isatty(self):
-            return True
+class Terminal(io.StringIO):
+    """Somebody who types."""
 
+    def isatty(self):
+        return True
+
+
+def test_prepare_and_clean_as_json_with_the_question_on_standard_error(cli, board, runtime, monkeypatch):
+    cli("devices", "add", "pi5", f"ssh://{board.alias}", "--python", board.python)
+    folder = f"{board.workdir}/.cache/edgeopt"
+    monkeypatch.setattr(sys, "stdin", Terminal("y\ny\n"))
+    done = cli("devices", "prepare", "pi5", "--backend", "tflite", "--offline", "--json", "-")
+    assert done.code == 0
+    assert "with what these runners require:" in " ".join(done.err.split())
+    python = f"{folder}/python/bin/python"
+    found = json.loads(done.out)
+    assert found["packages"].pop("numpy")
+    assert found == {
+        "device": {
+            "name": "pi5",
+            "uri": "ssh://board",
+            "settings": {"python": python},
+            "file": str(Path("config/devices/pi5.toml").absolute()),
+            "own": True,
+        },
+        "python": python,
+        "source": "wheels that were fetched here",
+        "packages": {"edgeopt-test-runtime": "1.5"},
+        "failed": {},
+    }
+    cleaned = cli("devices", "clean", "pi5", "--json", "-")
+    assert cleaned.code == 0
+    assert cleaned.err.endswith("a Python environment.\nGo on? [y/N]: ")
+    removed = json.loads(cleaned.out)
+    assert {"files", "python"} <= set(removed.pop("files"))
+    assert removed.pop("bytes") > 100_000
+    assert removed == {"name": "pi5", "uri": "ssh://board", "folder": folder}
+    nothing = {"name": "pi5", "uri": "ssh://board", "folder": None, "bytes": 0, "files": []}
+    assert json.loads(cli("devices", "clean", "pi5", "--json", "-").out) == nothing
+
+
+def test_prepare_as_json_says_which_backends_cannot_work_there(cli, board, runtime, monkeypatch):
+    from edgeopt.registry import find_backends
+
+    monkeypatch.setattr(find_backends().backends["tf-gpu"].backend, "requires", ("no-such-distribution-of-edgeopt>=1",))
+    cli("devices", "add", "pi5", f"ssh://{board.alias}", "--python", board.python)
+    both = ("--backend", "tflite", "--backend", "tf-gpu")
+    done = cli("devices", "prepare", "pi5", *both, "--offline", "--yes", "--json", "-")
+    assert done.code == 4
+    found = json.loads(done.out)
+    assert list(found["packages"]) == ["edgeopt-test-runtime", "numpy"]
+    assert list(found["failed"]) == ["tf-gpu"]
+    assert "no-such-distribution-of-edgeopt" in found["failed"]["tf-gpu"]["message"]
+    assert set(found["failed"]["tf-gpu"]) == {"message", "hint"}
+
+
+def test_who_says_no_has_changed_nothing(cli, board, monkeypatch):
     cli("devices", "add", "pi5", f"ssh://{board.alias}", "--python", board.python)
     monkeypatch.setattr(sys, "stdin", Terminal("n\nn\n"))
     for command in ("prepare", "clean"):
         ended = cli("devices", command, "pi5")
-        assert (ended.code, ended.out.strip()) == (130, "")
-        assert ended.err.endswith("Go on? [y/N]:error: nothing was done\n")
+        assert (ended.code, ended.out) == (130, "")
+        assert ended.err.endswith("Go on? [y/N]: error: nothing was done\n")
     assert board.run("ls .cache/edgeopt").stdout == "files\n"
 
 

@@ -22,11 +22,6 @@ def tree(tmp_path):
     return folder
 
 
-def test_size_of_a_file_and_of_a_folder(tree):
-    assert size.size_bytes(tree / "b.pb") == 5000
-    assert size.size_bytes(tree) == 5000 + 10240
-
-
 def test_gzip_size_is_that_of_gzip(tree):
     packed = gzip.compress((tree / "b.pb").read_bytes(), size.GZIP_LEVEL, mtime=0)
     assert size.gzip_bytes(tree / "b.pb") == len(packed)

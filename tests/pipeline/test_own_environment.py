@@ -103,10 +103,14 @@ def test_it_is_made_when_asked_and_neither_export_nor_runner_sees_the_other(apar
     plugin = next(plugin for plugin in listed["plugins"] if plugin["name"] == "edgeopt-apart")
     assert plugin["backends"] == [{"name": "apart", "unavailable": error["message"], "environment": ["toolz==1.0.0"]}]
 
-    code, out, err = apart.run("plugins", "prepare", "apart")
+    code, out, err = apart.run("plugins", "prepare", "apart", "--json", "prepared.json")
     assert code == 0, err
     assert err.startswith("apart gets an environment with toolz==1.0.0, numpy")
     assert out.startswith("apart is ready, in ")
+    prepared = json.loads((apart.folder / "prepared.json").read_text())
+    assert (prepared["name"], prepared["python"]) == ("apart", f"{prepared['folder']}/bin/python")
+    assert out == f"apart is ready, in {prepared['folder']}\n"
+    assert prepared["packages"]["toolz"] == "1.0.0"
 
     code, run = apart.json("export", "-t", "apart,tflite-float32", *quick)
     assert code == 0, json.dumps(run["results"][1]["error"])

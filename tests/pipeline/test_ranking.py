@@ -10,8 +10,8 @@ from edgeopt.measure import stats
 from edgeopt.measure.measurement import Launch, Measurement
 from edgeopt.pipeline.entries import latency_record
 from edgeopt.pipeline.ranking import Bound, rank
-from edgeopt.report.schema import ErrorRecord, Fidelity, Ranked, Result
-from edgeopt.report.sentences import ranking_lines
+from edgeopt.report.schema import BudgetLine, ErrorRecord, Fidelity, Ranked, Result
+from edgeopt.report.sentences import UNDECIDED, ranking_lines
 from tests.report.conftest import artifact, fidelity
 
 NOISE = random.Random(5)  # noqa: S311
@@ -24,6 +24,22 @@ def measured(name, us):
         return tuple(tuple(round(us * 1000 * NOISE.uniform(1, 1.005)) for _ in range(5)) for _ in range(10))
 
     return Measurement(name, 1, tuple(Launch(n, 0.1, 0.1, True, rounds(), 10_000_000, 1_000_000) for n in range(3)))
+
+
+def steady(name, *us):
+    """One launch for each of some times in microseconds, without any noise in it."""
+    return Measurement(
+        name, 1, tuple(Launch(n, 0.1, 0.1, True, ((round(1000 * t),) * 5,) * 8, 10, 1) for n, t in enumerate(us))
+    )
+
+
+def rank_measured(*rows):
+    """Rank rows of a measurement, bytes and a fidelity."""
+    results = [
+        Result(m.name, "b", "p", "ok", artifact=artifact(m.name, size), latency=latency_record(m), fidelity=judged)
+        for m, size, judged in rows
+    ]
+    return rank(results, {m.name: m for m, _, _ in rows}, Bound(min_agreement=0.9))
 
 
 @pytest.fixture
@@ -87,9 +103,59 @@ def test_of_those_that_are_as_fast_the_smallest_and_then_the_truest_wins(rank_al
     )
     assert [ranked.target for ranked in ranking.order] == ["truer", "small", "big", "source"]
     assert [ranked.reason for ranked in ranking.order[1:3]] == [
-        "as fast and as small, and less true",
+        "not measurably faster, not smaller, and less true",
         "not measurably faster, and 2.0x bigger",
     ]
+
+
+def test_without_verdicts_there_is_no_best_however_far_the_times_lie_apart():
+    quick, small = steady("quick", 1), steady("small", 10)
+    ranking = rank_measured((quick, 10_000_000, fidelity(1.0)), (small, 5_000_000, fidelity(1.0)))
+    assert ranking.best is None
+    assert ranking.order == (Ranked("quick", None, UNDECIDED), Ranked("small", None, UNDECIDED))
+    alone = rank_measured((quick, 10_000_000, fidelity(1.0)), (small, 5_000_000, fidelity(0.5)))
+    assert alone.best == "quick"
+
+
+def test_between_equals_the_name_decides_and_the_reason_says_so():
+    exact = fidelity(1.0, sqnr_db=None, max_abs=0.0)
+    one, other = steady("a", 100, 100.1, 100.2), steady("b", 100, 100.1, 100.2)
+    ranking = rank_measured((other, 100, exact), (one, 100, exact))
+    assert [(ranked.target, ranked.reason) for ranked in ranking.order] == [
+        ("a", ""),
+        ("b", "neither measurably faster, nor smaller, nor truer; the name decides between equals"),
+    ]
+
+
+def test_one_that_is_as_fast_as_the_best_but_slower_than_another_names_that_one():
+    fast, middle = steady("fast", 1000, 1000, 1000), steady("middle", 1009, 1009, 1009)
+    slow = steady("slow", 1018, 1018, 1018)
+    ranking = rank_measured(
+        (fast, 300, fidelity(1.0)), (middle, 200, fidelity(1.0)), (slow, 100, fidelity(1.0, sqnr_db=60.0))
+    )
+    assert [(ranked.target, ranked.reason) for ranked in ranking.order] == [
+        ("middle", ""),
+        ("fast", "not measurably faster, and 1.5x bigger"),
+        ("slow", "1.02x slower (1.02 to 1.02) than fast"),
+    ]
+
+
+def test_the_best_is_one_that_no_other_is_faster_than():
+    # `unsure` has the lowest median, and neither of the others can be told from it; `slow` is the smallest.
+    unsure, sure, slow = steady("unsure", 900, 999, 1130), steady("sure", *[1000] * 3), steady("slow", *[1030] * 3)
+    ranking = rank_measured((unsure, 300, fidelity(1.0)), (sure, 200, fidelity(1.0)), (slow, 100, fidelity(1.0)))
+    assert [(ranked.target, ranked.reason) for ranked in ranking.order] == [
+        ("sure", ""),
+        ("slow", "1.03x slower (1.03 to 1.03)"),
+        ("unsure", "not measurably faster, and 1.5x bigger"),
+    ]
+
+
+def test_what_is_over_its_budget_is_not_shipped():
+    quick = steady("quick", 1, 1, 1)
+    row = Result("quick", "b", "p", "ok", latency=latency_record(quick), artifact=artifact("quick", 10))
+    over = replace(row, fidelity=fidelity(1.0), budget=(BudgetLine("max_size_bytes", 5.0, 10.0, met=False),))
+    assert rank([over], {"quick": quick}, Bound()).order == (Ranked("quick", None, "over its budget"),)
 
 
 def test_a_model_without_classes_is_judged_by_its_sqnr_and_exact_needs_none(rank_all):

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from edgeopt.report.schema import Comparison, Result, Run
-from edgeopt.report.sentences import answer, sentence
+from edgeopt.report.schema import BudgetLine, Comparison, Ranked, Ranking, Result, Run
+from edgeopt.report.sentences import UNDECIDED, answer, ranking_lines, sentence
 from tests.report.conftest import FLOAT32, GPU, INT8, SAVED, SOURCE, fidelity
 
 
@@ -32,11 +32,59 @@ def test_fastest_is_named_and_the_smallest_where_it_is_another(run: Run) -> None
 def test_nothing_faster(run: Run) -> None:
     slow = compared(FLOAT32, 3.0, 0.9, "slower")
     assert answer(with_rows(run, SAVED, slow)) == [
-        "No artifact is faster than the source here.",
+        "No artifact is measurably faster than the source here.",
         (
             "tflite-float32 is 1.11x slower (1.10 to 1.12) and 3.0x smaller than the source, and gives the same answer"
             " on 1,000 of 1,000 feeds."
         ),
+    ]
+
+
+UNSURE = replace(FLOAT32, target="unsure", versus_source=Comparison(3.0, 1.6, (0.7, 3.6), "same"), fidelity=None)
+SURE = compared(replace(FLOAT32, target="sure", fidelity=None), 2.0, 1.5, "faster")
+ONCE = replace(FLOAT32, target="once", versus_source=Comparison(2.0, 9.0, None, None), fidelity=None)
+TOO_BIG = replace(SURE, target="too-big", budget=(BudgetLine("max_size_bytes", 1.0, 2.0, met=False),))
+SURE_TEXT = "sure is 1.50x faster (1.48 to 1.52) and 2.0x smaller than the source."
+UNSURE_TEXT = "unsure is not measurably faster or slower than the source (0.70x to 3.60x) and 3.0x smaller."
+
+
+@pytest.mark.parametrize(
+    ("results", "texts"),
+    [
+        ((UNSURE, SURE), [SURE_TEXT, UNSURE_TEXT]),
+        ((ONCE, SURE), [SURE_TEXT]),
+        # One that was timed once may be faster, so nothing is said of all.
+        ((ONCE, UNSURE), [UNSURE_TEXT]),
+        ((TOO_BIG, UNSURE), [UNSURE_TEXT]),
+        (
+            (TOO_BIG, UNSURE, SAVED),
+            ["No artifact within its budget is measurably faster than the source here.", UNSURE_TEXT],
+        ),
+        ((TOO_BIG,), ["No artifact is within its budget."]),
+    ],
+)
+def test_only_what_is_surely_faster_is_called_so_and_only_what_is_known_is_denied(
+    run: Run, results: tuple[Result, ...], texts: list[str]
+) -> None:
+    assert answer(with_rows(run, *results)) == texts
+
+
+def test_with_a_ranking_its_best_is_the_one_that_is_named(run: Run) -> None:
+    slower = compared(replace(FLOAT32, target="true", fidelity=None), 2.0, 1.2, "faster")
+    rows = with_rows(run, SURE, slower)
+    ranked = replace(rows, ranking=Ranking(0.98, None, "true", (Ranked("true", 1, ""), Ranked("sure", None, "no"))))
+    assert answer(ranked) == ["true is 1.20x faster (1.19 to 1.21) and 2.0x smaller than the source."]
+    source = replace(rows, ranking=Ranking(0.98, None, "source", (Ranked("source", 1, ""),)))
+    assert answer(source) == ["The source model itself is the best one to ship here.", SURE_TEXT]
+    none = replace(rows, ranking=Ranking(0.98, None, None, (Ranked("sure", None, "no"), Ranked("true", None, "no"))))
+    assert answer(none) == [SURE_TEXT]
+
+
+def test_a_ranking_that_is_not_decided_says_so(run: Run) -> None:
+    assert ranking_lines(Ranking(0.98, None, None, (Ranked("a", None, UNDECIDED), Ranked("b", None, UNDECIDED)))) == [
+        "None yet: more than one gives the source's answer on at least 98 % of the feeds.",
+        "not a: which is the fastest is not known: that takes two launches in which all are timed side by side",
+        "not b: which is the fastest is not known: that takes two launches in which all are timed side by side",
     ]
 
 

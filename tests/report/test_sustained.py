@@ -4,11 +4,13 @@ from dataclasses import replace
 
 import pytest
 
+from edgeopt.measure.facts import Health, find_doubts
 from edgeopt.report.schema import Run, Sustained
 from edgeopt.report.sustained import sentences
 from tests.report.conftest import FLOAT32, INT8, SAVED, SOURCE
 
-QUIET = {"throttled": [[], []], "throttle_counts": [{}, {}], "busy_share": [0.01, 0.02]}
+QUIET = {"busy_share": [0.01, 0.02], "doubts": []}
+THROTTLED = find_doubts(Health(), Health(throttled=("throttled",)), {})
 
 
 def ran(  # noqa: PLR0913 - each is a field
@@ -27,9 +29,7 @@ def ran(  # noqa: PLR0913 - each is a field
 FLOAT = replace(FLOAT32, sustained=ran(6.71, 6.72, 6.71, 6.74, 6.73, hot=True, celsius=(46.0, 58.0)))
 INT = replace(
     INT8,
-    sustained=ran(
-        3.12, 3.4, 5.1, 7.3, 7.6, cold=True, verdict="slower", celsius=(45.0, 81.0), throttled=[[], ["throttled"]]
-    ),
+    sustained=ran(3.12, 3.4, 5.1, 7.3, 7.6, cold=True, verdict="slower", celsius=(45.0, 81.0), doubts=THROTTLED),
 )
 AT_80 = """\
 Cold and hot
@@ -47,7 +47,7 @@ the last.
 Cold, tflite-int8 (3.12 ms) is the fastest.
 Hot, tflite-float32 (6.73 ms) is the fastest.
 tflite-int8 became 144 % slower; tflite-float32 stayed as fast as at first.
-The device slowed its processor while tflite-int8 ran (throttled)."""
+Around tflite-int8: the device was throttled during the run (throttled)."""
 
 
 def section(run: Run, width: int) -> str:
@@ -96,7 +96,7 @@ def test_one_that_wins_at_both_ends_and_short_parts(run: Run) -> None:
     text = told(run, slow, fast)
     assert "Each ran alone for 30 s, with a rest before it; cold is the first 10 s part, hot the last." in text
     assert "tflite-int8 is the fastest, cold (3.00 ms) and hot (3.10 ms)." in text
-    assert "tflite-float32 became 17 % faster; tflite-int8 stayed as fast as at first." in text
+    assert "tflite-float32 became 17 % faster; of tflite-int8 no change larger than the 3 % that came and went" in text
     assert "10 s part" in section(replace(run, results=(SOURCE, slow, fast)), 80)
 
 
@@ -138,20 +138,42 @@ def test_beginnings_that_were_not_alike_are_told(run: Run) -> None:
     assert "The device tells no temperature, so whether all began alike is not known." in text
 
 
-def test_a_device_that_was_not_quiet_is_told(run: Run) -> None:
-    disturbed = replace(INT, sustained=replace(INT.sustained, health={**INT.sustained.health, "busy_share": [0.4, 0]}))
-    text = told(run, FLOAT, disturbed)
-    assert "Other processes used up to 40 % of the device around tflite-int8, and may have made them slower" in text
-
-
-def test_counters_of_throttling_count_where_they_grew(run: Run) -> None:
-    counts = [
-        {"core_throttle_count": 3, "package_throttle_count": 1},
-        {"core_throttle_count": 9, "package_throttle_count": 1},
+def test_what_the_device_says_of_the_time_around_each_is_told_but_not_what_it_says_of_the_whole_run(run: Run) -> None:
+    busy = find_doubts(Health(busy_share=0.4), Health(), {})
+    governor = find_doubts(Health(governor="schedutil"), Health(), {})
+    hot = ran(3.0, 3.1, 4.0, verdict="slower", doubts=[*THROTTLED, *governor])
+    both = replace(run, device=replace(run.device, health={"doubts": governor}))
+    one, other = (
+        replace(INT8, sustained=hot),
+        replace(FLOAT32, sustained=replace(hot, health={"doubts": THROTTLED + busy})),
+    )
+    assert sentences(replace(both, results=(SOURCE, one, other)))[-2:] == [
+        "Around tflite-int8 and tflite-float32: the device was throttled during the run (throttled).",
+        "Around tflite-float32: other processes used 40 % of the machine.",
     ]
-    health = {**QUIET, "temperature_c": [45.0, 60.0], "throttle_counts": counts}
-    text = told(run, replace(FLOAT, sustained=replace(FLOAT.sustained, health=health)))
-    assert text.endswith("The device slowed its processor while tflite-float32 ran (core throttle count).")
+
+
+@pytest.mark.parametrize(
+    ("sustained", "text"),
+    [
+        (ran(1.0, 1.01, 1.02), "tflite-int8 stayed as fast as at first."),
+        (ran(1.0, 1.3, 1.1), "of tflite-int8 no change larger than the 30 % that came and went was seen."),
+        (
+            replace(ran(1.0, 1.0, 1.0), ci95_s=((0.0008, 0.0012), (0.0009, 0.0011), (0.0009, 0.0011))),
+            "of tflite-int8 no change larger than the 50 % that came and went was seen.",
+        ),
+        (
+            replace(ran(1.0, 1.5, 2.0), verdict=None, ci95_s=(None, None, None)),
+            "whether tflite-int8 changed is not known, since it ran too seldom for an interval.",
+        ),
+    ],
+)
+def test_only_what_is_known_to_be_steady_is_called_so(run: Run, sustained: Sustained, text: str) -> None:
+    result = replace(INT8, sustained=sustained)
+    assert sentences(replace(run, results=(SOURCE, result)))[1:] == [text]
+    lines = section(replace(run, results=(SOURCE, result)), 80).splitlines()
+    change = next(line.split()[1] for line in lines if line.startswith("change  "))
+    assert change == ("-" if sustained.verdict is None else "same")
 
 
 @pytest.mark.parametrize(("minutes", "first", "last"), [(12, "1", "12"), (60, "1", "60")])
@@ -163,7 +185,5 @@ def test_of_many_parts_a_dozen_have_a_row(run: Run, minutes: int, first: str, la
 
 
 def test_names_from_a_device_are_escaped(run: Run) -> None:
-    evil = replace(
-        INT, target="a\x1b[31m", sustained=replace(INT.sustained, health={**QUIET, "throttled": [[], ["\x1b[0m"]]})
-    )
+    evil = replace(INT, target="a\x1b[31m", sustained=replace(INT.sustained, health={**QUIET, "doubts": ["\x1b[0m"]}))
     assert "\x1b" not in replace(run, results=(SOURCE, FLOAT, evil)).table(80)

@@ -7,8 +7,9 @@ import pytest
 from rich.console import Console
 
 from edgeopt.report.grid import wrapped
-from edgeopt.report.schema import BudgetLine, Comparison, ErrorRecord, Ranked, Ranking, Run
-from edgeopt.report.table import render
+from edgeopt.report.notes import notes
+from edgeopt.report.schema import BudgetLine, Comparison, ErrorRecord, EvaluationRecord, Ranked, Ranking, Run
+from edgeopt.report.table import head_line, render
 from tests.report.conftest import DEAD, FLOAT32, GPU, INT8, SAVED, SOURCE, artifact, fidelity, latency
 
 AT_80 = """\
@@ -137,8 +138,26 @@ tflite-int8 is 4.58x faster (4.50 to 4.66) and 11x smaller than the source, and
 gives the same answer on 97 of 100 feeds of noise.
 
 Notes
-  calibrated and compared on noise, which says little about real inputs; give
-  real ones with --data FILE.npz"""  # fmt: skip
+  calibrated and compared on noise, which says little about real inputs; export
+  with real feeds: --data FILE.npz"""  # fmt: skip
+
+
+def test_where_nothing_was_compared_nothing_is_said_to_be_compared_on_noise(run: Run) -> None:
+    alone = replace(FLOAT32, fidelity=None)
+    assert notes(on_noise(with_rows(run, alone))) == []
+    assert notes(on_noise(with_rows(run, FLOAT32))) == [
+        "compared on noise, which says little about real inputs; export with real feeds: --data FILE.npz"
+    ]
+    assert notes(on_noise(with_rows(run, replace(INT8, fidelity=None)))) == [
+        "calibrated on noise; export with real feeds: --data FILE.npz"
+    ]
+
+
+def test_a_profile_without_the_source_s_answers_says_so_instead_of_no_feeds(run: Run) -> None:
+    data = replace(run.data, evaluation=EvaluationRecord("noise", 0, labelled=False))
+    assert head_line(replace(run, data=data)) == (
+        "mobilenet_v2 (.keras, 42.9 MB) on local (AMD EPYC, 1 thread), without the source's answers"
+    )
 
 
 def test_labels_give_accuracy_and_its_change(run: Run) -> None:
