@@ -52,7 +52,7 @@ def prepare(
 
     check_json(json)
     if name == LOCAL or "://" in name:
-        raise UsageError(f"{name} has no name in your book", hint="give it one: edgeopt devices add NAME URI")
+        raise UsageError(f"{name} is no device that you named", hint="give it a name: edgeopt devices add NAME URI")
     entry = find_entry(name)
     choose(backend or ())  # a wrong name is said before the device is asked
     with closing(remote_device(entry)) as device:

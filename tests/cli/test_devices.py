@@ -256,8 +256,8 @@ def test_who_says_no_has_changed_nothing(cli, board, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["prepare", "local"], "local has no name in your book"),
-        (["prepare", "ssh://pi@pi5"], "ssh://pi@pi5 has no name in your book"),
+        (["prepare", "local"], "local is no device that you named"),
+        (["prepare", "ssh://pi@pi5"], "ssh://pi@pi5 is no device that you named"),
         (["prepare", "pi5", "--backend", "tflit"], "no backend is called 'tflit'"),
         (["clean", "local"], "edgeopt has no work folder on this machine"),
         (["clean", "pi6"], "no device is called 'pi6'"),
