@@ -29,11 +29,10 @@ def answer(run: Run) -> list[str]:
     if not good:
         return ["No artifact is within its budget." if made else "No artifact to ship came out of this run."]
     smallest = max(good, key=_size_ratio)
-    best = run.ranking.best if run.ranking else None
-    if best == SOURCE_TARGET:
-        sentences, first = ["The source model itself is the best one to ship here."], run.source
-    elif best is not None:
-        sentences, first = [], next(result for result in run.results if result.target == best)
+    best = next((result for result in run.results if run.ranking and result.target == run.ranking.best), None)
+    if best is not None:
+        is_source = best.target == SOURCE_TARGET
+        sentences, first = ["The source model itself is the best one to ship here."] if is_source else [], best
     elif faster := [result for result in good if _verdict(result) == "faster"]:
         sentences, first = [], max(faster, key=_speedup)
     else:
