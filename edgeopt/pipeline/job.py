@@ -144,9 +144,9 @@ class Job:
             saved_model = self.saved_model
             try:
                 self._when_reached(lambda: self.device.push(saved_model))
-            except LinkLostError:
+            except DeviceGoneError:
                 raise
-            except EdgeoptError as error:  # a full disk, which is no reason not to time what is there
+            except EdgeoptError as error:  # a full disk, or a link too weak for it: no reason not to time what is there
                 return error.message
         return ""
 

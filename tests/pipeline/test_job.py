@@ -178,16 +178,32 @@ def test_what_was_measured_on_a_device_that_is_gone_is_sound_and_nothing_else_is
 
 
 @pytest.mark.parametrize(
-    ("fault", "why"), [(None, ""), (DeviceError("pi5: its disk is full"), "pi5: its disk is full")]
+    ("fault", "why"),
+    [
+        (None, ""),
+        (DeviceError("pi5: its disk is full"), "pi5: its disk is full"),
+        (LinkLostError("the link to pi5 was lost"), "the link to pi5 was lost"),
+    ],
 )
-def test_a_source_model_that_finds_no_room_is_not_timed_and_nothing_else_is_lost(fault, why):
+def test_a_source_model_that_cannot_be_pushed_is_not_timed_and_nothing_else_is_lost(fault, why):
     def push(path):
         if fault:
             raise fault
 
-    job = make_job(SimpleNamespace(uri="pi5", push=push, versions=lambda names: {"tensorflow": "2.21.0"}))
+    versions = {"tensorflow": "2.21.0"}
+    job = make_job(SimpleNamespace(uri="pi5", push=push, connect=lambda: None, versions=lambda names: versions))
     job.saved_model = Path("saved_model")
     assert job._why_source_untimed() == why
+
+
+def test_a_device_that_is_gone_when_the_source_model_is_pushed_ends_the_timing():
+    def push(path):
+        raise DeviceGoneError("pi5 did not come back")
+
+    job = make_job(SimpleNamespace(uri="pi5", push=push, versions=lambda names: {"tensorflow": "2.21.0"}))
+    job.saved_model = Path("saved_model")
+    with pytest.raises(DeviceGoneError):
+        job._why_source_untimed()
 
 
 @dataclass
