@@ -72,16 +72,23 @@ def save_reference(workspace: Workspace, feeds: FeedSet, outputs: Mapping[str, A
 
 
 def load_reference(folder: Path, model_sha256: str) -> Reference | None:
-    """Return what was kept of a model in the folder of its run; None where that is nothing, or of another model."""
+    """Return what was kept of a model in the folder of its run.
+
+    Returns:
+        None where that is nothing, is broken, or is of another model.
+    """
     import numpy as np
+    from numpy.lib.format import open_memmap
 
     place = folder / FOLDER
     try:
         index = json.loads((place / INDEX).read_text("utf-8"))
         if index["model"] != model_sha256:
             return None
-        outputs = {name: np.load(place / file, allow_pickle=False) for name, file in index["outputs"].items()}
-        labels = np.load(place / "labels.npy", allow_pickle=False) if (place / "labels.npy").is_file() else None
+        for file in index["inputs"].values():
+            open_memmap(place / file, mode="r")  # the harness reads it, and each artifact would fail for a broken one
+        outputs = {name: np.array(open_memmap(place / file, mode="r")) for name, file in index["outputs"].items()}
+        labels = np.array(open_memmap(place / "labels.npy", mode="r")) if (place / "labels.npy").is_file() else None
         return Reference(place, outputs, labels, int(index["count"]) * int(index["batch"]))
-    except (OSError, EOFError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None

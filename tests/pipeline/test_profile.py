@@ -73,7 +73,27 @@ def test_a_finished_profile_is_not_measured_again(made):
     assert row(other, "tflite-int8").latency != row(first, "tflite-int8").latency
 
 
-@pytest.mark.parametrize("lose", [shutil.rmtree, lambda reference: (reference / "output0.npy").write_bytes(b"")])
+def spoil(name, change):
+    """Return what changes the bytes of a file of a reference."""
+    return lambda reference: (reference / name).write_bytes(change((reference / name).read_bytes()))
+
+
+def without_inputs(index):
+    return json.dumps({**json.loads(index), "inputs": []}).encode()
+
+
+LOSSES = {
+    "all": shutil.rmtree,
+    "empty answers": spoil("output0.npy", lambda _: b""),
+    "cut answers": spoil("output0.npy", lambda content: content[:-4]),
+    "answers that begin as a zip file": spoil("output0.npy", lambda _: b"PK\x03\x04"),
+    "empty feeds": spoil("0.npy", lambda _: b""),
+    "cut feeds": spoil("0.npy", lambda content: content[:-4]),
+    "a list where names belong": spoil("index.json", without_inputs),
+}
+
+
+@pytest.mark.parametrize("lose", LOSSES.values(), ids=LOSSES)
 def test_without_the_answers_of_the_source_only_time_is_told(made, lose):
     lose(made / "reference")
     (run,) = edgeopt.profile(made, **QUICK)
