@@ -128,13 +128,11 @@ class _OneDevice:
 
     def carry_out(self) -> None:
         """Reach the device and measure; whatever ends it early, what is known is kept in `run`."""
-        try:
-            self._measure()
-        except Exception as error:  # noqa: BLE001 - the other devices go on, and what was found before it is kept
-            self._give_up(error)
-        finally:
-            if self._device is not None:
-                self._device.close()
+        for step in (self._measure, self._let_go):
+            try:
+                step()
+            except Exception as error:  # noqa: BLE001, PERF203 - other devices go on, and what was found is kept
+                self._give_up(error)
         self._save()
 
     def cancel(self) -> None:
@@ -180,13 +178,17 @@ class _OneDevice:
         if self.settings.sustained_s is not None:
             job.measure_sustained()
 
+    def _let_go(self) -> None:
+        if self._device is not None:
+            self._device.close()
+
     def _give_up(self, error: Exception) -> None:
         """Mark what is not done, with what ended the profile."""
         if self._cancelled:  # what was under way fails when its device is closed
             error = StoppedError(STOPPED)
         known = error if isinstance(error, EdgeoptError) else EdgeoptError(f"a bug in edgeopt: {in_words(error)}")
         if known is not error:
-            self.failure = error
+            self.failure = self.failure or error
         self.progress.done(self.name, f"failed: {known.message}")
         for entry in self.found.entries.values():
             if entry.measurement is None and entry.native is None:

@@ -6,6 +6,7 @@ import shutil
 import pytest
 
 import edgeopt
+from edgeopt.devices.local import LocalDevice
 from edgeopt.errors import BadInputError, UsageError
 from edgeopt.pipeline import profile as profile_module
 from edgeopt.pipeline import reference as reference_module
@@ -147,6 +148,20 @@ def test_a_bug_on_one_device_costs_the_others_nothing(made, monkeypatch):
     assert isinstance(found.failure, ZeroDivisionError)
     assert row(unknown, "tflite-int8").error.message == "a bug in edgeopt: ZeroDivisionError: a bug"
     assert row(here, "tflite-int8").latency is not None
+
+
+def test_a_device_that_cannot_be_let_go_of_keeps_what_was_measured_and_costs_the_others_nothing(made, monkeypatch):
+    class Clinging(LocalDevice):
+        def close(self):
+            raise ZeroDivisionError("a bug")
+
+    devices = {"clinging": Clinging, "local": LocalDevice}
+    monkeypatch.setattr(profile_module, "find_device", lambda name: devices[name]())
+    found = run_profile(made, tuple(devices), ExportSettings(rank=True, **QUICK), Silence())
+    assert isinstance(found.failure, ZeroDivisionError)
+    assert len(found.runs) == 2
+    for run in found.runs:
+        assert (row(run, "tflite-int8").error, row(run, "tflite-int8").latency.launches >= 3) == (None, True)
 
 
 def test_an_artifact_that_was_changed_is_not_measured_and_the_other_is(made):
