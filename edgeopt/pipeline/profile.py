@@ -263,18 +263,15 @@ def _carry_out(runs: Iterable[_OneDevice]) -> None:
     try:
         for thread in threads:
             thread.start()
-        _wait_for(threads)
+        for thread in threads:  # nothing may wake up here meanwhile: it may be this machine that is measured
+            thread.join()
     except BaseException:
         for run in runs:
             run.cancel()
-        _wait_for(threads)
+        # A thread that the Ctrl-C has met in the middle of its start cannot be joined.
+        while set(threads) & set(threading.enumerate()):
+            time.sleep(POLL_S)
         raise
-
-
-def _wait_for(threads: Iterable[threading.Thread]) -> None:
-    """Wait for the end of threads, one included that a Ctrl-C has met in the middle of its start."""
-    while set(threads) & set(threading.enumerate()):
-        time.sleep(POLL_S)
 
 
 def _code(run: Run, settings: ExportSettings) -> ExitCode:
