@@ -60,10 +60,14 @@ class Entry:
         return sum(file.bytes for file in self.exported.files) if self.exported else 0
 
     @property
+    def is_timed(self) -> bool:
+        """Whether it was timed side by side with others."""
+        return self.measurement is not None and bool(self.measurement.launches)
+
+    @property
     def is_done(self) -> bool:
         """Whether nothing more is to be found out."""
-        measured = self.measurement is not None and bool(self.measurement.launches)
-        return self.published and (self.untimed is not None or measured or self.native is not None)
+        return self.published and (self.untimed is not None or self.is_timed or self.native is not None)
 
 
 def result_of(entry: Entry, source: schema.Result, source_measurement: Measurement | None) -> schema.Result:

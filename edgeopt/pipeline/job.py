@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -183,8 +184,7 @@ class Job:
 
     def _sound(self) -> list[Entry]:
         """Return what was timed without an error."""
-        whole = [entry for entry in self.found.entries.values() if entry.error is None]
-        return [entry for entry in whole if entry.measurement is not None and entry.measurement.launches]
+        return [entry for entry in self.found.entries.values() if entry.is_timed and entry.error is None]
 
     def save(self, run: Run) -> None:
         """Write a run into its document; see `Workspace.save`."""
@@ -218,13 +218,14 @@ class Job:
     def _open_journal(self, entries: Iterable[Entry]) -> Journal:
         """Return the journal of a measurement of these artifacts."""
         settings, facts = self.settings, self.found.facts
+        versions = cache(self._versions)  # artifacts of one backend ask for the same
         head = {
             "edgeopt": edgeopt_version(),
             "device": self.device.uri,
             "python": facts.python,
             "runtimes": dict(facts.runtimes),
             "cores": facts.details.get("cores_used", ""),
-            "artifacts": {entry.name: self._identity(entry) for entry in entries},
+            "artifacts": {entry.name: self._identity(entry, versions) for entry in entries},
             "settings": {name: getattr(settings, name) for name in JOURNALLED},
         }
         file = self.workspace.journal(self.device.name)
@@ -234,17 +235,23 @@ class Job:
             self.progress.say(f"nothing to resume of these artifacts and settings: {why}")
         return journal
 
-    def _identity(self, entry: Entry) -> dict[str, Any]:
+    def _versions(self, wanted: tuple[str, ...], environment: OwnEnvironment | None) -> Mapping[str, str]:
+        """Return which versions the device has of some distributions."""
+        return self._when_reached(lambda: self.device.versions(wanted, environment))
+
+    def _identity(
+        self, entry: Entry, versions: Callable[[tuple[str, ...], OwnEnvironment | None], Mapping[str, str]]
+    ) -> dict[str, Any]:
         """Return what decides how an artifact runs: its files, its runner, and the runtime that the device has."""
         if entry.exported is None:  # pragma: no cover - what has answered was exported
             return {}
         backend, environment = entry.exported.plan.backend, entry.exported.plan.environment
-        wanted = names(backend.requires)
-        versions = self._when_reached(lambda: self.device.versions(wanted, environment))
+        wanted = tuple(names(backend.requires))
+        found = versions(wanted, environment)
         return {
             "files": entry.sha256,
             "runner": hash_file(Path(backend.runner)),
-            "runtimes": {name: versions.get(name) for name in wanted},
+            "runtimes": {name: found.get(name) for name in wanted},
         }
 
     def _take(self, session: Session, before: Health) -> None:

@@ -42,7 +42,7 @@ def measure_operators(  # noqa: PLR0913 - each is a part of its own
     """
     gone: DeviceGoneError | None = None
     for entry in entries:
-        if entry.measurement is None or not entry.measurement.launches or entry.error is not None:
+        if not entry.is_timed or entry.error is not None:
             continue
         if gone is not None:  # it was waited for; the others need not wait as long again
             entry.operators_problem = gone.message
