@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import re
 import sys
 
-import typer
-
 from edgeopt.cli import options
-from edgeopt.errors import UsageError
+from edgeopt.cli.runs import carry_out, read_duration, read_size
 from edgeopt.pipeline.request import ExportSettings
 
 EXAMPLES = """\b
@@ -19,10 +16,6 @@ Examples:
   edgeopt export saved_model/ -t tflite-int8 --set quantizer=converter
 """
 DEFAULTS = ExportSettings()
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:([kmgt])(i?))?b?", re.IGNORECASE)
-_DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)\s*([smh])", re.IGNORECASE)
-_SECONDS = {"s": 1, "m": 60, "h": 3600}
-_POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 
 
 def export(  # noqa: PLR0913 - one parameter for each option
@@ -69,13 +62,13 @@ def export(  # noqa: PLR0913 - one parameter for each option
             settings=tuple(settings or ()),
             jobs=jobs,
             timeout_s=timeout,
-            memory_limit_bytes=None if memory_limit is None else read_size(memory_limit),
+            memory_limit_bytes=read_size(memory_limit),
             seconds=seconds,
             min_iterations=min_iterations,
             threads=threads,
             native_program=native_program,
             ops=ops,
-            sustained_s=None if sustained is None else read_duration(sustained),
+            sustained_s=read_duration(sustained),
             rank=rank or min_agreement is not None or min_sqnr is not None,
             min_agreement=min_agreement,
             min_sqnr_db=min_sqnr,
@@ -94,44 +87,9 @@ def export(  # noqa: PLR0913 - one parameter for each option
     )
 
 
-def read_size(text: str) -> int:
-    """Return the bytes that a text such as `4GB` or `512MiB` stands for.
-
-    Raises:
-        UsageError: It is no size.
-    """
-    match = _SIZE.fullmatch(text.strip())
-    if not match or not float(match[1]):
-        raise UsageError(f"--memory-limit {text!r} is no size", hint="write it as 4GB or 512MiB")
-    return int(float(match[1]) * (1024 if match[3] else 1000) ** _POWERS[(match[2] or "").lower()])
-
-
-def read_duration(text: str) -> float:
-    """Return the seconds that a text such as `30s`, `5m` or `1h` stands for.
-
-    Raises:
-        UsageError: It is no duration.
-    """
-    match = _DURATION.fullmatch(text.strip())
-    if not match:
-        raise UsageError(f"--sustained {text!r} is no duration", hint="write it as 30s, 5m or 1h")
-    return float(match[1]) * _SECONDS[match[2].lower()]
-
-
 def _run(settings: ExportSettings, json: str | None) -> None:
     """Run it, print the table, and end with the exit code of what was found."""
-    from edgeopt.cli.console import check_json, deliver, messages
-    from edgeopt.cli.progress import watch
     from edgeopt.pipeline.export import run_export
     from edgeopt.report.table import render
 
-    check_json(json)
-    with watch(messages()) as progress:
-        outcome = run_export(settings, progress)
-    if messages().is_terminal:
-        messages().print()  # between what went on and what came out
-    deliver(outcome.run.to_json(), json, render(outcome.run), beside=True)
-    if outcome.failure is not None:
-        raise outcome.failure
-    if outcome.code:
-        raise typer.Exit(outcome.code)
+    carry_out(lambda progress: run_export(settings, progress), lambda outcome: [render(outcome.run)], json)

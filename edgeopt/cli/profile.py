@@ -5,10 +5,8 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-import typer
-
 from edgeopt.cli import options
-from edgeopt.cli.export import read_duration, read_size
+from edgeopt.cli.runs import carry_out, read_duration, read_size
 from edgeopt.pipeline.request import ExportSettings
 
 if TYPE_CHECKING:
@@ -58,14 +56,14 @@ def profile(  # noqa: PLR0913 - one parameter for each option
             threads=threads,
             native_program=native_program,
             ops=ops,
-            sustained_s=None if sustained is None else read_duration(sustained),
+            sustained_s=read_duration(sustained),
             rank=True,
             min_agreement=min_agreement,
             min_sqnr_db=min_sqnr,
             allow_degenerate=allow_degenerate,
             seed=seed,
             timeout_s=timeout,
-            memory_limit_bytes=None if memory_limit is None else read_size(memory_limit),
+            memory_limit_bytes=read_size(memory_limit),
             resume=resume,
             command=("edgeopt", *sys.argv[1:]),
         ),
@@ -75,19 +73,11 @@ def profile(  # noqa: PLR0913 - one parameter for each option
 
 def _run(path: Path, devices: tuple[str, ...], settings: ExportSettings, json: str | None) -> None:
     """Measure, print a table for each device, and end with the exit code of what was found."""
-    from edgeopt.cli.console import check_json, deliver, messages
-    from edgeopt.cli.progress import watch
-    from edgeopt.pipeline.profile import run_profile
+    from edgeopt.pipeline.profile import Profiles, run_profile
     from edgeopt.report.table import RunView
 
-    check_json(json)
-    with watch(messages()) as progress:
-        found = run_profile(path, devices, settings, progress)
-    if messages().is_terminal:
-        messages().print()  # between what went on and what came out
-    views = [RunView(run, document) for run, document in zip(found.runs, found.documents, strict=True)]
-    deliver(found.to_json(), json, *[part for view in views for part in ("", view)][1:], beside=True)
-    if found.failure is not None:
-        raise found.failure
-    if found.code:
-        raise typer.Exit(found.code)
+    def views(found: Profiles) -> list[str | RunView]:
+        tables = [RunView(run, document) for run, document in zip(found.runs, found.documents, strict=True)]
+        return [part for table in tables for part in ("", table)][1:]
+
+    carry_out(lambda progress: run_profile(path, devices, settings, progress), views, json)

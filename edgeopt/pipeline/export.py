@@ -47,6 +47,10 @@ class Outcome:
     failure: Exception | None = None
     """What ended the run early, or kept it from being saved; `run` holds what was found all the same."""
 
+    def to_json(self) -> str:
+        """Return the run as one document."""
+        return self.run.to_json()
+
 
 def run_export(settings: ExportSettings, progress: Progress) -> Outcome:
     """Export the model for every target, run every artifact, and return what was found.
