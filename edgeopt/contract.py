@@ -45,10 +45,12 @@ if TYPE_CHECKING:
 Scalar: TypeAlias = str | int | float | bool
 """What a fact in an artifact's metadata may be."""
 
-CONTRACT_VERSION = 1
-"""The number of this contract. A plugin's module says `EDGEOPT_CONTRACT = 1`; see `docs/contract-history.md`."""
+CONTRACT_VERSION = 2
+"""The number of this contract. A plugin's module says `EDGEOPT_CONTRACT = 2`; see `docs/contract-history.md`."""
 OLDEST_CONTRACT = 1
 """The oldest contract that is still kept."""
+NEEDS_SINCE = 2
+"""The contract that brought `Artifact.needs`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +133,9 @@ class ExportRequest:
     """Feeds to calibrate on; can be walked more than once. Evaluation feeds are never given."""
     log: Callable[[str], None]
     """Says in a few words what is going on; shown to the user while the export runs."""
+    cpu_features: tuple[str, ...] = ()
+    """The 8-bit dot products (`vnni`, `dotprod`, `i8mm`) of the device that the user named for this run; empty if the
+    user named none. Without a named device the artifact may be shipped to any processor."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +152,11 @@ class Artifact:
     """Sentences that the user must see beside the row, for instance `2 of 31 operators stay float32`."""
     calibration_feeds: int = 0
     """How many calibration feeds shaped the numbers inside; 0 where they only served to check the artifact."""
+    needs: tuple[str, ...] = ()
+    """Processor features without which the artifact gives wrong results: `vnni` (x86), `dotprod` or `i8mm` (Arm). A
+    processor of another architecture is not concerned. A device that lacks one is refused."""
+    fallback: str = ""
+    """The setting that makes an artifact without these needs, as `--set` takes it: `reduce_range=true`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 from edgeopt import hookspec, requirements
-from edgeopt.contract import CONTRACT_VERSION, OLDEST_CONTRACT, Backend
+from edgeopt.contract import CONTRACT_VERSION, NEEDS_SINCE, OLDEST_CONTRACT, Backend
 from edgeopt.errors import PluginError, UsageError, did_you_mean
 from edgeopt.options import check_options_class
 from edgeopt.probe import MOST_BACKENDS, call_stranger, why_deadly
@@ -55,6 +55,11 @@ class Plugin:
     def origin(self) -> str:
         """Distribution and version in one text, as a run records them."""
         return f"{self.distribution} {self.version}"
+
+    @property
+    def declares_needs(self) -> bool:
+        """Whether the contract that it was written for has `Artifact.needs`."""
+        return (self.contract or OLDEST_CONTRACT) >= NEEDS_SINCE
 
     def is_called(self, name: str) -> bool:
         """Whether `name` means this plugin: its own name, or that of its distribution."""

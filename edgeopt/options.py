@@ -114,6 +114,8 @@ def _choices(hint: Any) -> tuple[str, ...]:
 def _convert(option: OptionField, value: Any, origin: str) -> Any:
     """Return `value` as the type of `option`, or say what is wanted."""
     if option.type == "choice":
+        if isinstance(value, bool):  # TOML's `true` means the choice of that name
+            value = str(value).lower()
         if value in option.choices:
             return value
         hint = did_you_mean(str(value), option.choices, listed=True)

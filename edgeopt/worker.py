@@ -91,6 +91,7 @@ class Worker:
             options=fill(backend.Options, message["options"], origin=message["target"]),
             calibration=read_feeds(Path(message["calibration"])),
             log=lambda text: self._wire.send({"event": "log", "text": readable(text)}),
+            cpu_features=tuple(message["cpu_features"]),
         )
         begin = time.perf_counter()
         with self._watch.allowing(out_dir):
@@ -129,7 +130,19 @@ def _artifact_as_json(artifact: Artifact) -> dict[str, Any]:
         "metadata": _metadata(artifact.metadata),
         "warnings": _warnings(artifact.warnings),
         "calibration_feeds": feeds,
+        "needs": _needs(artifact.needs),
+        "fallback": _text(artifact.fallback, "fallback"),
     }
+
+
+def _needs(needs: Any) -> list[str]:
+    """Return the needs, if each is a feature that edgeopt knows."""
+    from edgeopt.measure.instructions import KNOWN
+
+    for need in _listed(needs, "needs", "texts"):
+        if need not in KNOWN:
+            raise _misfit("needs", need, f"one of {', '.join(sorted(KNOWN))}")
+    return list(needs)
 
 
 def _metadata(metadata: Any) -> dict[str, Any]:

@@ -119,9 +119,12 @@ def test_broken_plugins_are_rows_with_a_reason_and_the_others_stay(tmp_path):
     [
         (
             "EDGEOPT_CONTRACT = 99",
-            "written for contract 99, a newer one: this edgeopt keeps contract 1; upgrade edgeopt",
+            "written for contract 99, a newer one: this edgeopt keeps contracts 1 to 2; upgrade edgeopt",
         ),
-        ("EDGEOPT_CONTRACT = 0", "written for contract 0, a retired one: this edgeopt keeps contract 1; upgrade aged"),
+        (
+            "EDGEOPT_CONTRACT = 0",
+            "written for contract 0, a retired one: this edgeopt keeps contracts 1 to 2; upgrade aged",
+        ),
         ("EDGEOPT_CONTRACT = 'one'", "EDGEOPT_CONTRACT is 'one'; wanted a whole number"),
     ],
 )

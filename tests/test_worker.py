@@ -25,7 +25,14 @@ def test_a_sound_artifact_becomes_plain_json():
         "metadata": {"a": "b", "n": 0.5, "yes": True, "big": 10**18},
         "warnings": ["careful"],
         "calibration_feeds": 3,
+        "needs": [],
+        "fallback": "",
     }
+
+
+def test_needs_go_along_with_what_makes_do_without_them():
+    told = _artifact_as_json(Artifact(FILE, (FILE,), needs=("vnni",), fallback="reduce_range=true"))
+    assert (told["needs"], told["fallback"]) == (["vnni"], "reduce_range=true")
 
 
 def test_a_flood_of_warnings_is_cut():
@@ -42,6 +49,9 @@ class Speechless:
     ("change", "message"),
     [
         ({"main": None}, "Artifact.main holds None of type NoneType; wanted a path"),
+        ({"needs": ("sse9",)}, "Artifact.needs holds sse9 of type str; wanted one of dotprod, i8mm, vnni"),
+        ({"needs": "vnni"}, "Artifact.needs holds vnni of type str; wanted a tuple of texts"),
+        ({"fallback": None}, "Artifact.fallback holds None of type NoneType; wanted a text"),
         ({"files": "a.bin"}, "Artifact.files holds a.bin of type str; wanted a tuple of paths"),
         ({"files": (5,)}, "Artifact.files holds 5 of type int; wanted a path"),
         ({"files": None}, "Artifact.files holds None of type NoneType; wanted a tuple of paths"),

@@ -48,7 +48,8 @@ def add(  # noqa: PLR0913 - one parameter for each option
     uri: Annotated[
         str,
         typer.Argument(
-            metavar="URI", help="Its address: ssh://user@host:port (the host may be an alias) or adb://serial."
+            metavar="URI",
+            help="Its address: ssh://user@host:port (the host may be an alias), adb://serial or qemu://PROCESSOR.",
         ),
     ],
     *,
@@ -71,7 +72,7 @@ def add(  # noqa: PLR0913 - one parameter for each option
     """Give a device a name, or change what is written down of it."""
     from edgeopt.cli.console import check_json, deliver
     from edgeopt.cli.lists import Line, entry_document, to_json
-    from edgeopt.devices import remote_device
+    from edgeopt.devices import device_of
     from edgeopt.devices.book import KEYS, find_entries, make_entry, save
     from edgeopt.errors import BadInputError, DeviceError, UsageError
 
@@ -79,7 +80,7 @@ def add(  # noqa: PLR0913 - one parameter for each option
     values = (uri, str(Path(key).expanduser().absolute()) if key else "", jump, python, workdir, cores)
     try:
         entry = make_entry(name, {key: value for key, value in zip(KEYS, values, strict=True) if value})
-        remote_device(entry)  # tells what is no address
+        device_of(entry)  # refuses what is not an address
     except (BadInputError, DeviceError) as error:
         raise UsageError(error.message, hint=error.hint) from None
     before = find_entries().get(name)

@@ -77,7 +77,8 @@ Device: TypeAlias = Annotated[
         metavar="NAME",
         autocompletion=complete_device,
         show_default="what the targets name, else local",
-        help="Where to run what was exported: a name of edgeopt devices, ssh://user@host or adb://serial.",
+        help="Where to run what was exported: a name of edgeopt devices, ssh://user@host, adb://serial, or"
+        " qemu://PROCESSOR for an emulated x86 processor.",
     ),
 ]
 MadePath: TypeAlias = Annotated[
@@ -100,8 +101,8 @@ Devices: TypeAlias = Annotated[
         metavar="NAME",
         autocompletion=complete_device,
         show_default="local",
-        help="Where to measure: a name of edgeopt devices, ssh://user@host or adb://serial; may be repeated, and"
-        " then all are measured at once.",
+        help="Where to measure: a name of edgeopt devices, ssh://user@host, adb://serial, or qemu://PROCESSOR for an"
+        " emulated x86 processor (accuracy without times). May be repeated; all are measured at once.",
     ),
 ]
 Resume: TypeAlias = Annotated[

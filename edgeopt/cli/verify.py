@@ -1,41 +1,98 @@
-"""`edgeopt verify`: whether an artifact is still what was written."""
+"""`edgeopt verify`: whether an artifact is still what was written, and whether a device can run it."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgeopt.cli.options import Json
+from edgeopt.cli.options import Json, complete_device
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from rich.console import RenderableType
+
+    from edgeopt.artifact import Verification
+    from edgeopt.errors import EdgeoptError
 
 
 def verify(
     path: Annotated[Path, typer.Argument(metavar="PATH", help="An artifact, or a folder with several below it.")],
+    *,
+    device: Annotated[
+        str | None,
+        typer.Option(
+            "--device",
+            metavar="NAME",
+            autocompletion=complete_device,
+            help="Check too whether this device can run it: its packages, and the instructions of its processor.",
+        ),
+    ] = None,
     json: Json = None,
 ) -> None:
     """Check the files of an artifact against its manifest."""
     from edgeopt.artifact import MANIFEST, verify
     from edgeopt.cli.console import check_json, deliver
-    from edgeopt.cli.lists import Paragraph, to_json
+    from edgeopt.cli.lists import to_json
     from edgeopt.errors import ExitCode
-    from edgeopt.report.notes import shown_path
-    from edgeopt.report.quantities import counted
 
     check_json(json)
     # Without a manifest of its own, PATH may be the folder of a whole run; nothing below it is an error of verify().
     below = [] if (path / MANIFEST).is_file() else sorted(file.parent for file in path.rglob(MANIFEST))
     found = {artifact: verify(artifact) for artifact in below or [path]}
-    lines = []
-    for artifact, verification in found.items():
-        state = (
-            "has changed" if verification.problems else f"is as it was written ({counted(verification.files, 'file')})"
-        )
-        lines += [
-            Paragraph(f"{shown_path(str(artifact))} {state}"),
-            *(Paragraph(problem, 2, "red") for problem in verification.problems),
-        ]
-    document = [{"path": str(a), "files": v.files, "problems": list(v.problems)} for a, v in found.items()]
-    deliver(to_json(document), json, *lines)
+    misfits = _misfits(list(found), device) if device is not None else {}
+    documents = [_document(artifact, verification, misfits) for artifact, verification in found.items()]
+    lines = [line for a, v in found.items() for line in _lines(a, v, device, misfits.get(a))]
+    deliver(to_json(documents), json, *lines)
     if any(verification.problems for verification in found.values()):
         raise typer.Exit(ExitCode.BAD_INPUT)
+    if any(misfits.values()):
+        raise typer.Exit(ExitCode.UNAVAILABLE)
+
+
+def _misfits(artifacts: list[Path], name: str) -> Mapping[Path, EdgeoptError | None]:
+    """Return why the device cannot run each artifact."""
+    from contextlib import closing
+
+    from edgeopt.cli.console import messages
+    from edgeopt.cli.progress import watch
+    from edgeopt.devices import open_device
+    from edgeopt.pipeline.needs import find_misfits
+
+    with watch(messages()) as progress:
+        progress.stage(name, "checking what the device has")
+        with closing(open_device(name)) as device:
+            return find_misfits(artifacts, device)
+
+
+def _document(
+    artifact: Path, verification: Verification, misfits: Mapping[Path, EdgeoptError | None]
+) -> dict[str, Any]:
+    """Return one artifact as it stands in the JSON document; `misfit` is there only if a device was named."""
+    document = {"path": str(artifact), "files": verification.files, "problems": list(verification.problems)}
+    if artifact not in misfits:
+        return document
+    misfit = misfits[artifact]
+    return {**document, "misfit": None if misfit is None else {"message": misfit.message, "hint": misfit.hint}}
+
+
+def _lines(
+    artifact: Path, verification: Verification, device: str | None, misfit: EdgeoptError | None
+) -> Iterator[RenderableType]:
+    """Yield what to print about one artifact."""
+    from edgeopt.cli.lists import Paragraph
+    from edgeopt.report.notes import shown_path
+    from edgeopt.report.plain import plain
+    from edgeopt.report.quantities import counted
+
+    written = f"is as it was written ({counted(verification.files, 'file')})"
+    yield Paragraph(f"{shown_path(str(artifact))} {'has changed' if verification.problems else written}")
+    for problem in verification.problems:
+        yield Paragraph(problem, 2, "red")
+    if misfit is not None:
+        yield Paragraph(f"cannot run on {plain(device)}: {plain(misfit.message)}", 2, "red")
+        yield Paragraph(f"hint: {plain(misfit.hint)}", 2)
+    elif device is not None:
+        yield Paragraph(f"can run on {plain(device)}", 2)

@@ -1,4 +1,4 @@
-"""Where artifacts run: this machine, a machine behind ssh, a phone behind adb, all behind `Device`."""
+"""Where artifacts run: this machine, an emulated processor, ssh and adb devices, all behind `Device`."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgeopt.devices.book import FORMS, LOCAL, Entry, find_entry, parse_cores
-from edgeopt.errors import DeviceError, UsageError
+from edgeopt.devices.book import FORMS, LOCAL, SCHEME, Entry, find_entry, parse_cores
+from edgeopt.errors import DeviceError, EdgeoptError, UsageError
 
 if TYPE_CHECKING:
     from edgeopt.devices.base import Device
@@ -40,11 +40,35 @@ def open_device(name: str = LOCAL) -> Device:
 
 def find_device(name: str) -> Device:
     """Return a device that is not connected yet; see `open_device`."""
-    if name == LOCAL:
+    return device_of(Entry(LOCAL, uri=LOCAL) if name == LOCAL else find_entry(name))
+
+
+def device_of(entry: Entry) -> Device:
+    """Return the device that an entry describes, not connected yet.
+
+    Raises:
+        UsageError: No kind of device has such an address.
+        DeviceError: The address is not valid, or the key does not exist.
+    """
+    if entry.uri == LOCAL:
         from edgeopt.devices.local import LocalDevice
 
         return LocalDevice()
-    return remote_device(find_entry(name))
+    if entry.uri.startswith(SCHEME):
+        from edgeopt.devices.emulated import EmulatedDevice
+
+        return EmulatedDevice(entry.uri.removeprefix(SCHEME).rstrip("/"), entry.name)
+    return remote_device(entry)
+
+
+def is_here(name: str) -> bool:
+    """Whether a device, by its name or address, computes on this machine, so that others here would disturb it."""
+    if name == LOCAL or name.startswith(SCHEME):
+        return True
+    try:
+        return find_entry(name).uri.startswith(SCHEME)
+    except EdgeoptError:  # whoever opens it reports that
+        return False
 
 
 def remote_device(entry: Entry) -> RemoteDevice:
@@ -85,4 +109,7 @@ def _transport(uri: str, *, key: Path | None = None, jump: str = "", workdir: st
         from edgeopt.devices.adb import AdbTransport, only_serial
 
         return AdbTransport(match["serial"] or only_serial(), workdir=workdir)
+    if uri.startswith(SCHEME):
+        message = f"{uri} is this machine with another processor: it has nothing to prepare or to clean"
+        raise UsageError(message, hint="install packages here, with pip")
     raise UsageError(f"no device is called {uri!r}", hint=f"known: {FORMS}")

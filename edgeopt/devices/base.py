@@ -19,7 +19,12 @@ class Device(Protocol):
 
     @property
     def uri(self) -> str:
-        """The address: `local`, `ssh://user@host` or `adb://serial`."""
+        """The address: `local`, `ssh://user@host`, `adb://serial` or `qemu://PROCESSOR`."""
+        ...
+
+    @property
+    def untimed(self) -> str:
+        """Why nothing is timed on this device; empty if artifacts are timed there."""
         ...
 
     @property

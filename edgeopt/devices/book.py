@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 LOCAL = "local"
-FORMS = "local, ssh://user@host:port, adb://serial"
+FORMS = "local, ssh://user@host:port, adb://serial, qemu://PROCESSOR"
+SCHEME = "qemu://"
+"""How the address of an emulated processor begins."""
 CONFIG_VARIABLE = "EDGEOPT_CONFIG"
 """In the environment: the folder for what the user has set, instead of the system's place for it."""
 FOLDER, SUFFIX = "devices", ".toml"
@@ -265,6 +267,9 @@ def _problems(entry: Entry) -> Iterator[tuple[str, str]]:
         yield f"{entry.uri!r} is no address" if entry.uri else "it has no uri", f"known: {FORMS}"
     if not entry.uri.startswith("ssh://"):
         yield from ((f"{key} is for ssh only", "leave it out") for key in ONLY_SSH if getattr(entry, key))
+    if entry.uri.startswith(SCHEME):
+        others = (key for key in KEYS[1:] if key not in ONLY_SSH and getattr(entry, key))
+        yield from ((f"{key} is for ssh and adb only", "leave it out") for key in others)
     if entry.workdir and not PurePosixPath(entry.workdir).is_absolute():
         yield f"workdir {entry.workdir!r} is no absolute path", f"for instance {_EXAMPLES['workdir']}"
     if entry.python.startswith("-"):

@@ -35,7 +35,9 @@ def default_limit_bytes() -> int | None:
 class LocalDevice:
     """Runs scripts with the Python that runs edgeopt; nothing needs to be pushed or pulled."""
 
-    uri = name = LOCAL
+    uri: str = LOCAL
+    name: str = LOCAL
+    untimed: str = ""
 
     def __init__(self) -> None:
         self._channels: list[Channel] = []
@@ -80,10 +82,14 @@ class LocalDevice:
     ) -> Channel:
         """Start a Python file in a process and session of its own; see `Device.open`."""
         variables = {**(environment.variables if environment else os.environ), **thread_environment(threads)}
-        argv = [str(environment.python) if environment else sys.executable, str(script.absolute())]
+        argv = self._command(str(environment.python) if environment else sys.executable, script)
         channel = Channel(argv, log=log, env=variables, memory_limit_bytes=memory_limit_bytes or self._limit_bytes)
         self._channels = [*(other for other in self._channels if not other.closed), channel]
         return channel
+
+    def _command(self, python: str, script: Path) -> list[str]:
+        """Return the command that starts a Python file."""
+        return [python, str(script.absolute())]
 
     def place(self, path: Path) -> AbstractContextManager[str]:
         """Give the same path: the processes see the same files, and it stays."""

@@ -70,6 +70,8 @@ class RemoteDevice:
         log: Where the agent's standard error goes; nowhere when None.
     """
 
+    untimed: str = ""
+
     def __init__(
         self,
         transport: Transport,

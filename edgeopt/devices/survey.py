@@ -8,9 +8,7 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from edgeopt.devices import remote_device
-from edgeopt.devices.book import LOCAL, Entry
-from edgeopt.devices.local import LocalDevice
+from edgeopt.devices import device_of
 from edgeopt.devices.preflight import Misfit, Preflight
 from edgeopt.devices.remote import NoPythonError
 from edgeopt.errors import DeviceError, EdgeoptError, in_words
@@ -22,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from edgeopt.devices.base import Device
+    from edgeopt.devices.book import Entry
     from edgeopt.measure.facts import Facts, Health
     from edgeopt.registry import RegisteredBackend
 
@@ -136,7 +135,7 @@ class _Watch:
             return
         try:
             entry = self._seen.entry
-            self._device = LocalDevice() if entry.uri == LOCAL else remote_device(entry)
+            self._device = device_of(entry)
             with closing(self._device):
                 self._device.connect()
                 self._seen.is_reachable = True

@@ -70,13 +70,16 @@ class Entry:
         return self.published and (self.untimed is not None or self.is_timed or self.native is not None)
 
 
-def result_of(entry: Entry, source: schema.Result, source_measurement: Measurement | None) -> schema.Result:
+def result_of(
+    entry: Entry, source: schema.Result, source_measurement: Measurement | None, doubt: str | None = None
+) -> schema.Result:
     """Return the row of one target.
 
     Args:
         entry: What is known of it.
         source: The row of the source model.
         source_measurement: What was measured of the source model, None when nothing was.
+        doubt: Why its accuracy is lower than it could be, None if nothing is known.
     """
     latency = latency_record(entry.measurement)
     memory = memory_record(entry.measurement)
@@ -93,7 +96,7 @@ def result_of(entry: Entry, source: schema.Result, source_measurement: Measureme
         memory=memory,
         fidelity=_fidelity_record(entry.fidelity),
         versus_source=_comparison(entry, artifact, source, source_measurement),
-        warnings=tuple(_warnings(entry)),
+        warnings=(*_warnings(entry), *filter(None, [doubt])),
         untimed=entry.untimed or "",
         operators=entry.operators,
         operators_problem=entry.operators_problem,

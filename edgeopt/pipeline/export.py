@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 
 from edgeopt.data import demo_feeds, load_feeds, noise_feeds
 from edgeopt.devices import open_device
+from edgeopt.devices.book import LOCAL
 from edgeopt.devices.local import LocalDevice
 from edgeopt.errors import BadInputError, EdgeoptError, UsageError, in_words
+from edgeopt.measure.instructions import features
 from edgeopt.npz import NpzFile
 from edgeopt.pipeline.entries import Entry
 from edgeopt.pipeline.export_job import ExportJob
@@ -74,14 +76,17 @@ def run_export(settings: ExportSettings, progress: Progress) -> Outcome:
     with ExitStack() as stack:
         choice = _resolve(settings, stack)
         host = stack.enter_context(closing(LocalDevice()))
-        device = stack.enter_context(closing(open_device(_device_uri(settings, targets))))
+        named = _named_device(settings, targets)
+        device = stack.enter_context(closing(open_device(named or LOCAL)))
         device.claim(progress.say, settings.timeout_s)
         facts = device.facts()
         native = choose_native(settings.native_program, device, facts, progress)
         plans = refuse_unfit(plans, device) if native is None else native.refuse_unfit(plans)
         workspace = stack.enter_context(Workspace.create(settings.out, choice.name))
         stack.enter_context(workspace.claim())
-        workers = stack.enter_context(closing(Workers(choice, workspace, settings, progress)))
+        # The artifacts of a run without a named device may be shipped anywhere.
+        cpu_features = tuple(sorted(features(facts.details) or ())) if named else ()
+        workers = stack.enter_context(closing(Workers(choice, workspace, settings, progress, cpu_features)))
         progress.stage("model", f"opening {choice.name}")
         opened = workers.open_model()
         shipped = ShippedModel.of(opened.path)
@@ -190,8 +195,8 @@ def _resolve_path(settings: ExportSettings, model: str | None) -> SourceChoice:
     )
 
 
-def _device_uri(settings: ExportSettings, targets: Iterable[Target]) -> str:
-    """Return the device that was asked for, else the one that the targets name.
+def _named_device(settings: ExportSettings, targets: Iterable[Target]) -> str | None:
+    """Return the device that was asked for, else the one that the targets name, None if neither names one.
 
     Raises:
         UsageError: They name different ones.
@@ -201,7 +206,7 @@ def _device_uri(settings: ExportSettings, targets: Iterable[Target]) -> str:
     named = sorted({target.device for target in targets if target.device is not None})
     if len(named) > 1:
         raise UsageError(f"the targets name different devices: {', '.join(named)}", hint="choose one with --device")
-    return named[0] if named else "local"
+    return named[0] if named else None
 
 
 def _make_feeds(settings: ExportSettings, choice: SourceChoice, opened: OpenedModel, scratch: Path) -> FeedSet:

@@ -10,6 +10,7 @@ from edgeopt import artifact
 from edgeopt.errors import EdgeoptError, in_words
 from edgeopt.measure import fidelity, size
 from edgeopt.pipeline.job import ANSWERING, Job
+from edgeopt.pipeline.needs import unmet_needs
 from edgeopt.pipeline.plan import Plan
 from edgeopt.pipeline.reference import save_reference
 from edgeopt.pipeline.workspace import cannot_write
@@ -93,6 +94,8 @@ class ExportJob(Job):
         with self._failing_alone(entry):
             entry.exported, entry.folder = exported, exported.folder
             entry.gzip_bytes = size.gzip_bytes(exported.folder)
+            if unmet := unmet_needs(self.found.facts, entry.name, exported.needs, exported.fallback):
+                raise unmet
             if self.native is None:
                 self._compare(entry, exported, self._source.result().outputs, self.feeds.read_labels())
                 self._publish(entry, exported)
@@ -130,4 +133,6 @@ class ExportJob(Job):
             "calibration": calibration | {"feeds": exported.calibration_feeds} if exported.calibration_feeds else None,
             "metadata": dict(exported.metadata),
             "warnings": list(exported.warnings),
+            "needs": None if exported.needs is None else list(exported.needs),
+            "fallback": exported.fallback,
         }

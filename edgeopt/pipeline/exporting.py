@@ -60,6 +60,9 @@ class Exported:
     calibration_feeds: int
     export_s: float | None = None
     """None for one that was made earlier."""
+    needs: tuple[str, ...] | None = ()
+    """As in `Artifact.needs`; None if its plugin could not declare them."""
+    fallback: str = ""
 
     def main_in(self, folder: Path) -> Path:
         """Return what the runner opens when the artifact lies in `folder`."""
@@ -75,12 +78,14 @@ class Workers:
         workspace: Where artifacts and logs go.
         settings: Time and memory limits, and how many workers run at once.
         progress: Is told what is going on.
+        cpu_features: As in `ExportRequest.cpu_features`.
     """
 
     choice: SourceChoice
     workspace: Workspace
     settings: ExportSettings
     progress: Progress
+    cpu_features: tuple[str, ...] = ()
     _free: dict[OwnEnvironment | None, queue.SimpleQueue[Channel]] = field(
         default_factory=lambda: defaultdict(queue.SimpleQueue)
     )
@@ -174,6 +179,7 @@ class Workers:
             "options": plan.options,
             "out_dir": str(folder),
             "calibration": str(calibration),
+            "cpu_features": self.cpu_features,
             "log": str(log),
         }
         channel = self._take(log, plan.environment)
@@ -199,6 +205,8 @@ class Workers:
             warnings=tuple(answer["warnings"]),
             calibration_feeds=answer["calibration_feeds"],
             export_s=answer["export_s"],
+            needs=tuple(answer["needs"]) if plan.registered.plugin.declares_needs else None,
+            fallback=answer["fallback"],
         )
 
     def _take(self, log: Path, environment: OwnEnvironment | None) -> Channel:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from edgeopt.artifact import edgeopt_version
 from edgeopt.errors import KINDS, ExitCode
 from edgeopt.measure import size
+from edgeopt.pipeline.dot_product import overflow, slow_int8
 from edgeopt.pipeline.entries import Entry, error_record, latency_record, memory_record, result_of
 from edgeopt.pipeline.ranking import rank
 from edgeopt.report import schema
@@ -86,7 +87,10 @@ def now() -> str:
 def make_run(found: Findings) -> schema.Run:
     """Return the document of everything that is known."""
     source = _source_result(found)
-    rows = [result_of(entry, source, found.source_measurement) for entry in found.entries.values()]
+    entries = list(found.entries.values())
+    rows = [
+        result_of(entry, source, found.source_measurement, overflow(entry, entries, found.facts)) for entry in entries
+    ]
     measurements = {name: entry.measurement for name, entry in found.entries.items() if entry.measurement}
     if found.source_measurement:
         measurements[schema.SOURCE_TARGET] = found.source_measurement
@@ -99,6 +103,7 @@ def make_run(found: Findings) -> schema.Run:
         device=schema.DeviceRecord(**asdict(found.facts), health=found.health),
         results=(source, *rows),
         folder=str(found.folder),
+        notes=tuple(slow_int8(entries, found.facts)),
         ranking=rank((source, *rows), measurements, found.bound) if found.bound else None,
     )
 

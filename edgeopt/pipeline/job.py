@@ -86,6 +86,10 @@ class Job:
         if self.native is not None:
             self._measure_natively(self.native)
             return
+        if self.device.untimed:
+            self.found.source_untimed = self.found.source_untimed or self.device.untimed
+            self.found.bound = None  # a ranking is one of times
+            return
         entries = [entry for entry in self.found.entries.values() if entry.answered]
         if not entries or self.found.source_error is not None:
             return
@@ -323,7 +327,7 @@ class Job:
             device=self.device,
             environment=plan.environment,
         )
-        entry.untimed, entry.answered = evaluation.untimed, True
+        entry.untimed, entry.answered = evaluation.untimed or self.device.untimed or None, True
         return evaluation
 
     def _evaluate(  # noqa: PLR0913 - each is a fact of its own

@@ -116,6 +116,8 @@ def _exported(plan: Plan, folder: Path, manifest: Mapping[str, Any]) -> Exported
         metadata=dict(manifest["metadata"]),
         warnings=tuple(map(str, manifest["warnings"])),
         calibration_feeds=int((manifest["calibration"] or {}).get("feeds", 0)),
+        needs=None if manifest.get("needs") is None else tuple(map(str, manifest["needs"])),
+        fallback=str(manifest.get("fallback", "")),
     )
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from edgeopt.data import noise_feeds
-from edgeopt.devices import find_device
+from edgeopt.devices import find_device, is_here
 from edgeopt.devices.book import LOCAL
 from edgeopt.errors import EdgeoptError, ExitCode, StoppedError, UsageError, in_words
 from edgeopt.measure.facts import Facts
@@ -18,6 +18,7 @@ from edgeopt.pipeline.findings import Findings, exit_code, make_run, now
 from edgeopt.pipeline.job import Job
 from edgeopt.pipeline.made import make_entries, read_made
 from edgeopt.pipeline.native import choose_native
+from edgeopt.pipeline.needs import unmet_needs
 from edgeopt.pipeline.plan import Plan, refuse_unfit
 from edgeopt.pipeline.ranking import Bound
 from edgeopt.pipeline.reference import load_reference
@@ -159,6 +160,9 @@ class _OneDevice:
         for entry, plan in zip(self.found.entries.values(), fit, strict=True):
             if not isinstance(plan, Plan):
                 entry.plan, entry.error = plan, entry.error or plan.error
+            elif entry.exported is not None:
+                exported = entry.exported
+                entry.error = entry.error or unmet_needs(facts, entry.name, exported.needs, exported.fallback)
         self._job = job = ProfileJob(
             settings=self.settings,
             progress=self.progress,
@@ -259,7 +263,7 @@ def run_profile(path: Path, devices: tuple[str, ...], settings: ExportSettings, 
 
 def _carry_out(runs: Iterable[_OneDevice]) -> None:
     """Carry all out at once; a Ctrl-C ends them, and what they wait for."""
-    threads = [threading.Thread(target=run.carry_out) for run in runs]
+    threads = [threading.Thread(target=_one_after_another, args=(group,)) for group in _apart(runs)]
     try:
         for thread in threads:
             thread.start()
@@ -272,6 +276,18 @@ def _carry_out(runs: Iterable[_OneDevice]) -> None:
         while set(threads) & set(threading.enumerate()):
             time.sleep(POLL_S)
         raise
+
+
+def _apart(runs: Iterable[_OneDevice]) -> list[list[_OneDevice]]:
+    """Return the runs in groups that can be carried out at once: those on this machine would disturb each other."""
+    listed = list(runs)
+    here = [run for run in listed if is_here(run.name)]
+    return [group for group in (here, *([run] for run in listed if run not in here)) if group]
+
+
+def _one_after_another(runs: Iterable[_OneDevice]) -> None:
+    for run in runs:
+        run.carry_out()
 
 
 def _code(run: Run, settings: ExportSettings) -> ExitCode:

@@ -17,9 +17,12 @@ if TYPE_CHECKING:
 
 def notes(run: Run) -> list[str]:
     """Return every note of a run, each once."""
-    found = [*map(plain, run.model.warnings), *_about_data(run)]
+    found = [*map(plain, (*run.notes, *run.model.warnings)), *_about_data(run)]
+    concerned: dict[str, list[str]] = {}
     for result in run.results:
-        found += [f"{plain(result.target)}: {text}" for text in _about(result)]
+        for text in _about(result):
+            concerned.setdefault(text, []).append(plain(result.target))
+    found += [f"{', '.join(dict.fromkeys(targets))}: {text}" for text, targets in concerned.items()]
     found += [plain(doubt) for doubt in run.device.health.get("doubts", ())]
     return list(dict.fromkeys(found))
 

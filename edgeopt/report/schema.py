@@ -329,6 +329,8 @@ class Run:
     schema: int = 1
     folder: str = ""
     """Where the artifacts, the logs and `run.json` are."""
+    notes: tuple[str, ...] = ()
+    """What several measurements together show, in sentences."""
     ranking: Ranking | None = None
     """Which artifact to ship, where that was asked for."""
 

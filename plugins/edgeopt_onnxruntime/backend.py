@@ -42,7 +42,7 @@ class OnnxRuntime(Backend):
         options: Options = request.options
         feeds = list(request.calibration)
         file = request.out_dir / "model.onnx"
-        warnings = Production(request.source, feeds, options, file, request.log).run()
+        product = Production(request.source, feeds, options, request.cpu_features, file, request.log).run()
         operators = read_operators(file)
         static = options.quantization == "int8"
         return Artifact(
@@ -52,7 +52,10 @@ class OnnxRuntime(Backend):
                 "quantization": options.quantization,
                 "operators": operators.count,
                 "float_operators": len(operators.floats),
+                **(product.weights.metadata if product.weights else {}),
             },
-            warnings=(*warnings, *operators.remarks(options.quantization)),
+            warnings=(*product.warnings, *operators.remarks(options.quantization)),
             calibration_feeds=len(feeds) if static else 0,
+            needs=product.weights.needs if product.weights else (),
+            fallback=product.weights.fallback if product.weights else "",
         )

@@ -6,18 +6,23 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from edgeopt.api import ExportError
+from edgeopt_int8 import ranges
 from edgeopt_onnxruntime import quantization
-from edgeopt_onnxruntime.conversion import CHECKED_FEEDS, answers_of, first_line, make_float_file
+from edgeopt_onnxruntime.conversion import answers_of, first_line, make_float_file
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from pathlib import Path
 
     from edgeopt.api import SourceModel
+    from edgeopt_int8.ranges import WeightBits
 
 PREPARED_FILE = "prepared.onnx"
 LOWEST_SQNR_DB = 6.0
 """Below this the error is half of the signal."""
+CHECKED_FEEDS = 2
+COMPARED_FEEDS = 32
+"""Two sets of weights are compared on more feeds than a single file is checked on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +43,23 @@ class Options:
             "0.01 %, which takes four times as long"
         },
     )
-    reduce_range: bool = field(
-        default=False,
-        metadata={
-            "help": "weights of 7 bits, for x86 processors without VNNI, whose 8-bit kernels overflow; less true "
-            "everywhere else"
-        },
-    )
+    reduce_range: ranges.Choice = field(default="auto", metadata={"help": ranges.HELP})
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """What was made: the bits of its weights, None for a file without integers, and what the user must know."""
+
+    weights: WeightBits | None = None
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A quantized file that runs, and its signal-to-noise ratio against the float file."""
+
+    content: bytes
+    sqnr_db: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +69,12 @@ class Production:
     source: SourceModel
     feeds: Sequence[Mapping[str, Any]]
     options: Options
+    cpu_features: Collection[str]
     file: Path
     log: Callable[[str], None]
 
-    def run(self) -> tuple[str, ...]:
-        """Write the file and return what the user must know about it.
+    def run(self) -> Product:
+        """Write the file.
 
         Raises:
             ExportError: It cannot be made from this model.
@@ -67,24 +83,51 @@ class Production:
         wanted = self.options.quantization
         if wanted == "none":
             self.file.write_bytes(float_file.read_bytes())
-            return ()
-        try:
-            prepared = self._prepared(float_file)
-            self.log(f"quantizing to {wanted}")
-            self.file.write_bytes(self._quantized(prepared))
-        except Exception as error:  # the quantizer raises whatever it likes
-            raise _failure(f"ONNX Runtime's quantizer failed: {first_line(error)}") from error
-        try:
-            answers = answers_of(self.file, self.feeds[:CHECKED_FEEDS])
-        except Exception as error:  # ONNX Runtime raises its own types
-            raise _failure(f"the {wanted} file does not run: {first_line(error)}") from error
-        said = []
-        sqnr_db = lowest_sqnr_db(answers, answers_of(float_file, self.feeds[:CHECKED_FEEDS]))
-        if sqnr_db < LOWEST_SQNR_DB:
-            said.append(f"with {wanted} the error is as large as the signal (SQNR {sqnr_db:.1f} dB)")
-        if wanted == "int8" and quantization.holds_attention(prepared):
+            return Product()
+        self.log(f"quantizing to {wanted}")
+        weights, best = self._best(float_file)
+        self.file.write_bytes(best.content)
+        if wanted == "float16" or not quantization.multiplies_integers(best.content):
+            return Product(warnings=self._remarks(best, float_file))
+        return Product(weights, (weights.note, *self._remarks(best, float_file)))
+
+    def _best(self, float_file: Path) -> tuple[WeightBits, Candidate]:
+        """Return the quantized file to ship and the bits of its weights, which mean nothing for float16."""
+        choice = self.options.reduce_range
+        tried = ranges.candidates(choice, () if self.options.quantization == "float16" else self.cpu_features)
+        count = CHECKED_FEEDS if len(tried) == 1 else COMPARED_FEEDS
+        reference = answers_of(float_file, self.feeds[:count])
+        made = {bits: self._candidate(float_file, bits, reference) for bits in tried}
+        weights = ranges.choose(choice, {bits: candidate.sqnr_db for bits, candidate in made.items()})
+        return weights, made[weights.bits]
+
+    def _remarks(self, made: Candidate, float_file: Path) -> tuple[str, ...]:
+        """Return what the user must know about the accuracy of a quantized file."""
+        wanted, said = self.options.quantization, []
+        if made.sqnr_db < LOWEST_SQNR_DB:
+            said.append(f"with {wanted} the error is as large as the signal (SQNR {made.sqnr_db:.1f} dB)")
+        if wanted == "int8" and quantization.holds_attention(self._prepared(float_file)):
             said.append("a model with attention is faster and truer with quantization=dynamic-int8, most often")
         return tuple(said)
+
+    def _candidate(self, float_file: Path, bits: int, reference: Sequence[Mapping[str, Any]]) -> Candidate:
+        """Return the quantized file with weights of so many bits.
+
+        Raises:
+            ExportError: The quantizer fails, or its file does not run.
+        """
+        wanted = self.options.quantization
+        try:
+            content = self._quantized(self._prepared(float_file), bits)
+        except Exception as error:  # the quantizer raises whatever it likes
+            raise _failure(f"ONNX Runtime's quantizer failed: {first_line(error)}") from error
+        self.file.write_bytes(content)
+        try:
+            # This processor may lack VNNI, and is to judge 8-bit weights as one with VNNI would.
+            answers = answers_of(self.file, self.feeds[: len(reference)], widened=bits == ranges.FULL)
+        except Exception as error:  # ONNX Runtime raises its own types
+            raise _failure(f"the {wanted} file does not run: {first_line(error)}") from error
+        return Candidate(content, lowest_sqnr_db(answers, reference))
 
     def _prepared(self, float_file: Path) -> Path:
         """Return what all quantized files start from, made once per run."""
@@ -94,14 +137,15 @@ class Production:
 
         return self.source.once("onnx-prepared", build) / PREPARED_FILE
 
-    def _quantized(self, prepared: Path) -> bytes:
+    def _quantized(self, prepared: Path, bits: int) -> bytes:
         """Return the bytes of the quantized file."""
         options = self.options
         if options.quantization == "float16":
             return quantization.float16(prepared)
+        is_reduced = bits == ranges.REDUCED
         if options.quantization == "dynamic-int8":
-            return quantization.dynamic(prepared, reduce_range=options.reduce_range)
-        return quantization.static(prepared, self.feeds, options.calibration, reduce_range=options.reduce_range)
+            return quantization.dynamic(prepared, reduce_range=is_reduced)
+        return quantization.static(prepared, self.feeds, options.calibration, reduce_range=is_reduced)
 
 
 def lowest_sqnr_db(answers: Sequence[Mapping[str, Any]], reference: Sequence[Mapping[str, Any]]) -> float:

@@ -151,6 +151,17 @@ def dynamic(prepared: Path, *, reduce_range: bool) -> bytes:
     return _written(write)
 
 
+def multiplies_integers(content: bytes) -> bool:
+    """Tell whether a quantized model multiplies matrices of 8-bit weights."""
+    import onnx
+
+    for graph in graphs_of(onnx.load_from_string(content).graph):
+        weights = {t.name for t in graph.initializer if t.data_type == onnx.TensorProto.INT8 and len(t.dims) > 1}
+        if any(weights.intersection(node.input) for node in graph.node if node.op_type != "Gather"):
+            return True
+    return False
+
+
 def float16(prepared: Path) -> bytes:
     """Store the weights in half precision and cast them back, which ONNX Runtime does once, when it loads the file.
 

@@ -9,7 +9,7 @@ from edgeopt.api import Backend, hookimpl
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-EDGEOPT_CONTRACT = 1
+EDGEOPT_CONTRACT = 2
 
 
 @hookimpl

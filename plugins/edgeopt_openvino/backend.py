@@ -41,7 +41,7 @@ class OpenVino(Backend):
         """
         feeds = list(request.calibration)
         file = request.out_dir / "model.xml"
-        product = Production(request.source, feeds, request.options, file, request.log).run()
+        product = Production(request.source, feeds, request.options, request.cpu_features, file, request.log).run()
         quantized = product.quantization == "int8"
         return Artifact(
             main=file,
@@ -52,7 +52,10 @@ class OpenVino(Backend):
                 "matrix_operators": product.operators.count,
                 "float_matrix_operators": len(product.operators.floats),
                 "fused_kernels": product.fused_kernels,
+                **(product.weights.metadata if product.weights else {}),
             },
             warnings=product.warnings,
             calibration_feeds=len(feeds) if quantized else 0,
+            needs=product.weights.needs if product.weights else (),
+            fallback=product.weights.fallback if product.weights else "",
         )

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from edgeopt.api import ExportError
+from edgeopt_int8 import ranges
 from edgeopt_openvino.conversion import last_line, make_float_file
 from edgeopt_openvino.operators import Operators, is_quantized, read_operators
 from edgeopt_openvino.proof import UNFUSED, answers, lowest_sqnr_db, prove
@@ -17,9 +18,10 @@ from edgeopt_openvino.saving import save
 from edgeopt_openvino.toolkit import openvino
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from edgeopt.api import SourceModel
+    from edgeopt_int8.ranges import WeightBits
     from edgeopt_openvino.proof import Proof
     from edgeopt_openvino.quantization import Recipe
 
@@ -38,6 +40,7 @@ class Options:
             "of 8 bits"
         },
     )
+    reduce_range: ranges.Choice = field(default="auto", metadata={"help": ranges.HELP})
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,8 @@ class Product:
     operators: Operators
     recipe: str = "none"
     fused_kernels: bool = True
+    weights: WeightBits | None = None
+    """None without 8-bit integers."""
     warnings: tuple[str, ...] = ()
 
 
@@ -67,6 +72,7 @@ class Production:
     source: SourceModel
     feeds: Sequence[Mapping[str, Any]]
     options: Options
+    cpu_features: Collection[str]
     file: Path
     log: Callable[[str], None]
 
@@ -101,29 +107,47 @@ class Production:
             ExportError: None gives a file that runs.
         """
         with tempfile.TemporaryDirectory() as folder:
-            best = choose(self._candidates(float_file, Path(folder)))
+            weights, best = self._best(float_file, Path(folder))
             _copy(best.file, self.file)
         model = _read(self.file)
         operators = read_operators(model)
         if not is_quantized(model):
             return Product("none", operators, warnings=("nothing in this model can be int8: it stays float32",))
         remarks = (operators.remark, None if best.proof.fused_kernels else UNFUSED)
-        warnings = (*filter(None, remarks), *_doubt(best.proof.sqnr_db))
-        return Product("int8", operators, best.recipe.name, best.proof.fused_kernels, warnings)
+        warnings = (weights.note, *filter(None, remarks), *_doubt(best.proof.sqnr_db))
+        return Product("int8", operators, best.recipe.name, best.proof.fused_kernels, weights, warnings)
 
-    def _candidates(self, float_file: Path, folder: Path) -> list[Candidate]:
-        """Return what the recipes give, as far as it runs.
+    def _best(self, float_file: Path, folder: Path) -> tuple[WeightBits, Candidate]:
+        """Return the best model of all recipes and the bits of its weights.
+
+        A processor without VNNI judges 8-bit weights by its own wrong results, and so never prefers them.
+
+        Raises:
+            ExportError: No recipe gives a file that runs.
+        """
+        choice = self.options.reduce_range
+        reference = answers(float_file, self.feeds)
+        made = {}
+        for bits in ranges.candidates(choice, self.cpu_features):
+            (within := folder / str(bits)).mkdir()
+            made[bits] = choose(self._candidates(float_file, within, bits, reference))
+        weights = ranges.choose(choice, {bits: candidate.proof.sqnr_db for bits, candidate in made.items()})
+        return weights, made[weights.bits]
+
+    def _candidates(
+        self, float_file: Path, folder: Path, bits: int, reference: Sequence[Mapping[str, Any]]
+    ) -> list[Candidate]:
+        """Return what the recipes give with weights of so many bits, as far as it runs.
 
         Raises:
             ExportError: Nothing does.
         """
-        reference = answers(float_file, self.feeds)
         found: list[Candidate] = []
         failures: list[str] = []
         for recipe in recipes(float_file):
             file = folder / f"{recipe.name}.xml"
             try:
-                model = quantize(float_file, self.feeds, recipe)
+                model = quantize(float_file, self.feeds, recipe, reduce_range=bits == ranges.REDUCED)
                 found.append(Candidate(recipe, file, prove(model, file, self.feeds, reference)))
             except Exception as error:  # noqa: BLE001 - NNCF and OpenVINO raise whatever they like
                 failures.append(last_line(error))

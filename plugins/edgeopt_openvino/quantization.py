@@ -62,18 +62,21 @@ def recipes(file: Path) -> tuple[Recipe, ...]:
     return CONVOLUTIONAL if found.isdisjoint(NORMALISING) else TRANSFORMER
 
 
-def quantize(file: Path, feeds: Sequence[Mapping[str, Any]], recipe: Recipe) -> Any:
-    """Return the float model of `file` with weights and activations of 8 bits.
+def quantize(file: Path, feeds: Sequence[Mapping[str, Any]], recipe: Recipe, *, reduce_range: bool) -> Any:
+    """Return the float model of `file` with weights and activations of 8 bits; of 7 bits for weights if reduced.
+
+    NNCF's own default reduces the first convolution alone: the autoencoder of MLPerf Tiny has 31 dB without VNNI and
+    41 dB with all weights reduced.
 
     Where a recipe does not ask for means, the range of an activation is the least and the largest value over all feeds,
     and biases are corrected by running the model again and again (ResNet-8 26 dB instead of 17, at the same speed). A
     transformer has its biases corrected in one go, which was as true or truer, in half the time.
     """
     tool = nncf()
-    from nncf.quantization.advanced_parameters import AdvancedSmoothQuantParameters
+    from nncf.quantization.advanced_parameters import AdvancedSmoothQuantParameters, OverflowFix
     from nncf.quantization.range_estimator import RangeEstimatorParametersSet
 
-    advanced: dict[str, Any] = {}
+    advanced: dict[str, Any] = {"overflow_fix": OverflowFix.ENABLE if reduce_range else OverflowFix.DISABLE}
     if not recipe.means:
         advanced["activations_range_estimator_params"] = RangeEstimatorParametersSet.MINMAX
     if not recipe.smooth:

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
     from edgeopt.api import Backend
 
+EDGEOPT_CONTRACT = 2
+
 
 @hookimpl
 def edgeopt_backends() -> Iterable[type[Backend]]:

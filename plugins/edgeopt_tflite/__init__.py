@@ -9,6 +9,8 @@ from edgeopt.api import Backend, hookimpl
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+EDGEOPT_CONTRACT = 2
+
 
 @hookimpl
 def edgeopt_backends() -> Iterable[type[Backend]]:

@@ -37,8 +37,9 @@ RECURRENT = {
     "mixed-lstm": "1 of 2 matrix operators stays float32 (LSTMSequence)",
 }
 """What an int8 model says of its recurrent layers."""
+SAFE = "7-bit weights: this file is right on processors without VNNI too"
 UNFUSED = {"module"}
-"""Two dense layers without biases: what OpenVINO's fused kernel reads there was never written."""
+"""Two dense layers without biases: what OpenVINO's fused kernel for AVX-512 reads there was never written."""
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
 
 
@@ -135,11 +136,11 @@ def test_int8_is_near_the_source(bench, name):
         {"transformer"} if name == "transformer" else {"symmetric", "symmetric-means", "asymmetric"}
     )
     assert artifact.calibration_feeds == 24
-    expected = [RECURRENT[name]] if name in RECURRENT else []
+    expected = [SAFE] + ([RECURRENT[name]] if name in RECURRENT else [])
     expected += ["4 of 17 matrix operators stay float32 (Einsum)"] if name == "transformer" else []
-    expected += [proof.UNFUSED] if name in UNFUSED else []
-    assert list(artifact.warnings) == expected
-    assert artifact.metadata["fused_kernels"] is (name not in UNFUSED)
+    is_fused = artifact.metadata["fused_kernels"]
+    assert list(artifact.warnings) == expected + ([] if is_fused else [proof.UNFUSED])
+    assert is_fused or name in UNFUSED
 
 
 def test_float16_halves_the_weights(bench):
@@ -252,7 +253,7 @@ def test_what_openvino_says_otherwise_is_told(tmp_path):
 
 
 def test_no_recipe_gives_a_file(bench, monkeypatch):
-    def refuse(*_: Any) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
         raise ValueError("where it was\n\nno such thing")
 
     monkeypatch.setattr("edgeopt_openvino.production.quantize", refuse)
@@ -262,10 +263,13 @@ def test_no_recipe_gives_a_file(bench, monkeypatch):
 
 
 def test_of_two_recipes_the_truer_is_kept(bench, monkeypatch):
-    def spoilt(file: Path, feeds: Any, recipe: Recipe) -> Any:
+    def spoilt(file: Path, feeds: Any, recipe: Recipe, *, reduce_range: bool) -> Any:
         scale = {"worse": 0.01, "better": 1.0}[recipe.name]
         return quantization.quantize(
-            file, [{name: value * scale for name, value in feed.items()} for feed in feeds], recipe
+            file,
+            [{name: value * scale for name, value in feed.items()} for feed in feeds],
+            recipe,
+            reduce_range=reduce_range,
         )
 
     monkeypatch.setattr("edgeopt_openvino.production.quantize", spoilt)
@@ -273,7 +277,7 @@ def test_of_two_recipes_the_truer_is_kept(bench, monkeypatch):
     artifact = bench("conv").export("int8")
     assert artifact.metadata["recipe"] == "better"
     monkeypatch.setattr("edgeopt_openvino.production.recipes", lambda _: (Recipe("worse"),))
-    (warning,) = bench("conv").export("int8").warnings
+    _, warning = bench("conv").export("int8").warnings
     assert warning.startswith("the error is as large as the signal (SQNR ")
 
 
@@ -295,12 +299,17 @@ def test_of_equally_fast_models_the_truest_is_kept(ratios, chosen):
 
 
 def test_one_recipe_is_what_nncf_does_by_itself(bench):
-    """So no model can be less true than with NNCF's defaults."""
+    """So no model can be less accurate than with NNCF's defaults, but for the bit that the processors cost."""
     model = bench("conv")
     file = conversion.make_float_file(model.source, model.calibration, print)
-    ours = quantization.quantize(file, model.calibration, quantization.CONVOLUTIONAL[1])
+    ours = quantization.quantize(file, model.calibration, quantization.CONVOLUTIONAL[1], reduce_range=True)
     plain = openvino().Core().read_model(str(file))
-    theirs = nncf().quantize(plain, nncf().Dataset(model.calibration), subset_size=len(model.calibration))
+    theirs = nncf().quantize(
+        plain,
+        nncf().Dataset(model.calibration),
+        subset_size=len(model.calibration),
+        advanced_parameters=nncf().AdvancedQuantizationParameters(overflow_fix="enable"),
+    )
     compiled = [openvino().Core().compile_model(each, "CPU", runner.SETTINGS) for each in (ours, theirs)]
     first, second = (each(model.evaluation[0])[0] for each in compiled)
     np.testing.assert_array_equal(first, second)
@@ -359,7 +368,7 @@ def test_batch_normalisation_of_dense_layers_is_right_in_int8(tmp_path):
     model = open_bench(keras_model, [{"x": rng.normal(size=(1, 64)).astype("float32")} for _ in range(64)], tmp_path)
     artifact = model.export("int8")
     assert artifact.metadata["fused_kernels"]
-    assert artifact.warnings == ()
+    assert artifact.warnings == (SAFE,)
     assert sqnr_db(model.run(artifact), model.reference()) > 15
 
 

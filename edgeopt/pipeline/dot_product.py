@@ -1,0 +1,91 @@
+"""What a processor without an 8-bit dot product does to int8 artifacts: no gain in time, and overflow on x86."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from edgeopt.measure import stats
+from edgeopt.measure.instructions import is_x86, lacks_dot_product
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from edgeopt.measure.facts import Facts
+    from edgeopt.measure.fidelity import Fidelity
+    from edgeopt.pipeline.entries import Entry
+
+INT8, FLOAT = ("int8", "dynamic-int8"), "none"
+"""Values of `quantization` in the metadata of an artifact."""
+FAR_DB, FAR_SHARE = 10.0, 0.1
+"""An artifact is far less accurate than another if its SQNR or its agreement with the source is lower by this."""
+MOST_GAIN = 1.05
+"""int8 saves no time if its speed-up over float is certainly below this."""
+
+
+def slow_int8(entries: Iterable[Entry], facts: Facts) -> Iterator[str]:
+    """Yield a note if int8 artifacts are not faster than float ones of the same backend for lack of a dot product."""
+    if not lacks_dot_product(facts.details):
+        return
+    known = list(entries)
+    floats = {entry.plan.target.backend: entry for entry in known if _quantization(entry) == FLOAT}
+    pairs = [(entry, floats.get(entry.plan.target.backend)) for entry in known if _quantization(entry) in INT8]
+    slow = [
+        f"{one.name} beside {other.name}" for one, other in pairs if other is not None and _saves_no_time(one, other)
+    ]
+    if slow:
+        name = "VNNI" if is_x86(facts.machine) else "dotprod"
+        listed = ", ".join(slow)
+        yield f"no 8-bit dot product ({name}) on this processor: int8 saves memory here, not time ({listed})"
+
+
+def overflow(entry: Entry, entries: Iterable[Entry], facts: Facts) -> str | None:
+    """Return the cause of an artifact's low accuracy if it may be that its 8-bit products overflow, else None.
+
+    Artifacts that declare their needs are not in doubt: they run only where these are met.
+
+    Args:
+        entry: The artifact.
+        entries: All artifacts of the run.
+        facts: What the device is.
+    """
+    exported, quantization = entry.exported, _quantization(entry)
+    if exported is None or exported.needs is not None or quantization not in INT8 or entry.fidelity is None:
+        return None
+    if not (is_x86(facts.machine) and lacks_dot_product(facts.details)):
+        return None
+    for other in entries:
+        is_float = _quantization(other) == FLOAT and other.plan.target.backend == entry.plan.target.backend
+        is_same_kind = _quantization(other) == quantization and other.plan.target.backend != entry.plan.target.backend
+        if other.fidelity is None or not (is_float or is_same_kind):
+            continue
+        if _is_far_below(entry.fidelity, other.fidelity, by_agreement=is_float):
+            return (
+                f"far less accurate than {other.name}: this processor has no 8-bit dot product (VNNI), without which"
+                " 8-bit products may overflow; export with 7-bit weights, or judge it on a processor with VNNI"
+            )
+    return None
+
+
+def _quantization(entry: Entry) -> str:
+    """Return the number format of an artifact as its metadata has it; empty if it is not known."""
+    return str(entry.exported.metadata.get("quantization", "")) if entry.exported else ""
+
+
+def _saves_no_time(one: Entry, other: Entry) -> bool:
+    """Whether an artifact is certainly not faster than another by more than a little."""
+    if one.measurement is None or other.measurement is None:
+        return False
+    speedup = stats.compare(one.measurement, other.measurement)
+    return speedup is not None and speedup.ci95 is not None and speedup.ci95[1] < MOST_GAIN
+
+
+def _is_far_below(one: Fidelity, other: Fidelity, *, by_agreement: bool) -> bool:
+    """Whether an artifact is far less accurate than another; int8 always has a lower SQNR than its float file."""
+    if one.top1_agreement is not None and other.top1_agreement is not None:
+        if one.top1_agreement < other.top1_agreement - FAR_SHARE:
+            return True
+    elif by_agreement:
+        return one.sqnr_db is not None and one.sqnr_db < FAR_DB
+    if by_agreement or one.sqnr_db is None or other.sqnr_db is None:
+        return False
+    return one.sqnr_db < other.sqnr_db - FAR_DB
