@@ -15,6 +15,17 @@ from tests.clean import CleanEnvironment
 pytest_plugins = ["tests.standins.fixtures", "tests.standins.registry"]
 
 
+def pytest_addoption(parser):
+    parser.addoption(
+        "--cpu",
+        action="append",
+        default=[],
+        metavar="PROCESSOR",
+        help="Judge quantized artifacts on this processor too: Haswell, Nehalem or another one that qemu-user"
+        " emulates, or arm64 for a board. May be repeated.",
+    )
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of real models beside a developer's checkout; a user's clone has none."""

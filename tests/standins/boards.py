@@ -68,9 +68,29 @@ def write(board, folder):
         files[f"{frequency}/cpuinfo_max_freq"] = files[f"{frequency}/scaling_cur_freq"] = f"{board.max_khz}\n"
         files[f"{frequency}/cpuinfo_min_freq"] = "600000\n"
         files[f"{frequency}/scaling_governor"] = "ondemand\n"
+        files |= {f"{cpus}/cpu{core}/{name}": text for name, text in _topology(board, core).items()}
     for name, text in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
+
+
+def _topology(board, core):
+    """What OpenVINO reads of a core; without it, it writes where it must not and is killed."""
+    every, cores = f"{(1 << board.cores) - 1:x}\n", f"0-{board.cores - 1}\n"
+    implementer, variant, part = 0x41, int(board.variant, 16), int(board.part, 16)
+    midr = implementer << 24 | variant << 20 | 0xF << 16 | part << 4 | board.revision
+    return {
+        "topology/core_id": f"{core}\n",
+        "topology/physical_package_id": "0\n",
+        "topology/thread_siblings": f"{1 << core:x}\n",
+        "topology/thread_siblings_list": f"{core}\n",
+        "topology/core_siblings": every,
+        "topology/core_siblings_list": cores,
+        "cache/index0/shared_cpu_list": f"{core}\n",
+        "cache/index1/shared_cpu_list": f"{core}\n",
+        "cache/index2/shared_cpu_list": cores,
+        "regs/identification/midr_el1": f"0x{midr:016x}\n",
+    }
 
 
 def _cpuinfo(board):

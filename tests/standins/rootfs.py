@@ -43,8 +43,22 @@ BOARD_PACKAGES = f"{COMMON} libstdc++6 login openssh-server openssh-sftp-server 
 BOARD = Recipe("board", "arm64", "bookworm", BOARD_PACKAGES, (f"ai-edge-litert=={LITERT}",))
 # What a newer Python on such a system would get: the wheel's tag asks for an older glibc than its libraries do.
 OLD_BOARD = Recipe("old-board", "arm64", "bullseye", BOARD_PACKAGES, ("numpy",), (f"ai-edge-litert=={LITERT}",))
+EVERY_RUNTIME = Recipe(
+    "every-runtime",
+    "arm64",
+    "bookworm",
+    BOARD_PACKAGES,
+    tuple(f"{name}=={importlib.metadata.version(name)}" for name in ("ai-edge-litert", "onnxruntime", "openvino")),
+)
 PHONE = Recipe("phone", "amd64", "trixie", f"{COMMON} adbd toybox")
-PYTHON_PHONE = Recipe(
+PYTHON_EVERY_RUNTIME = Recipe(
+    "every-runtime",
+    "arm64",
+    "bookworm",
+    BOARD_PACKAGES,
+    tuple(f"{name}=={importlib.metadata.version(name)}" for name in ("ai-edge-litert", "onnxruntime", "openvino")),
+)
+PHONE = Recipe(
     "python-phone", "amd64", "trixie", f"{PHONE.packages} libstdc++6 python3", (f"ai-edge-litert=={LITERT}",)
 )
 
