@@ -1,10 +1,12 @@
 """`edgeopt verify`: an artifact as it was written, and every way in which it can differ."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from edgeopt.artifact import check_files, write_manifest
+from edgeopt.devices.local import LocalDevice
 
 
 @pytest.fixture
@@ -57,3 +59,62 @@ def test_no_artifact(cli, path):
     assert (ended.code, ended.out) == (8, "")
     assert ended.err.startswith("error: ")
     assert ended.err.endswith("is no artifact: it has no edgeopt.json\nhint: name a folder that edgeopt export wrote\n")
+
+
+@pytest.fixture
+def needy(artifact, monkeypatch):
+    """An artifact of tflite that needs VNNI, on a processor without it."""
+    facts = LocalDevice.facts
+
+    def without_vnni(device):
+        found = facts(device)
+        return replace(found, machine="x86_64", cpu="Old", details={**found.details, "int8_features": "none"})
+
+    monkeypatch.setattr(LocalDevice, "facts", without_vnni)
+    known = {"target": "target", "backend": "tflite", "needs": ["vnni"], "fallback": "reduce_range=true"}
+    files = [artifact / "model.bin", artifact / "sub" / "more.bin"]
+    (artifact / "edgeopt.json").unlink()
+    write_manifest(artifact, known, check_files(artifact, files[0], files))
+    return artifact
+
+
+def test_a_device_that_cannot_run_it(cli, needy):
+    ended = cli("verify", "dist", "--device", "local")
+    assert ended.code == 4
+    assert (
+        ended.out
+        == """\
+dist/model/target is as it was written (2 files)
+  cannot run on local: this file needs VNNI, which the processor of local (Old)
+  lacks: its results would be wrong
+  hint: export it again with --set target.reduce_range=true
+"""
+    )
+    ended = cli("verify", "dist", "--device", "local", "--json", "-")
+    assert json.loads(ended.out) == [
+        {
+            "path": "dist/model/target",
+            "files": 2,
+            "problems": [],
+            "misfit": {
+                "message": "this file needs VNNI, which the processor of local (Old) lacks: its results would be wrong",
+                "hint": "export it again with --set target.reduce_range=true",
+            },
+        }
+    ]
+
+
+def test_a_device_that_can(cli, needy):
+    manifest = json.loads((needy / "edgeopt.json").read_text())
+    (needy / "edgeopt.json").write_text(json.dumps({**manifest, "needs": []}))
+    ended = cli("verify", "dist", "--device", "local")
+    assert (ended.code, ended.out) == (
+        0,
+        "dist/model/target is as it was written (2 files)\n  can run on local\n",
+    )
+
+
+def test_a_device_that_nobody_knows(cli, artifact):
+    ended = cli("verify", "dist", "--device", "toaster")
+    assert (ended.code, ended.out) == (2, "")
+    assert "\nerror: no device is called 'toaster'\n" in ended.err

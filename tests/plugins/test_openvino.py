@@ -18,7 +18,7 @@ from edgeopt.options import check_options_class
 from edgeopt.source.choice import resolve_source
 from edgeopt.source.model import LoadedSource, open_source
 from edgeopt.targets import find_targets
-from edgeopt_openvino import conversion, proof, quantization, runner
+from edgeopt_openvino import conversion, proof, quantization, runner, stacks
 from edgeopt_openvino.backend import OpenVino
 from edgeopt_openvino.folding import fold_scales
 from edgeopt_openvino.operators import Operators
@@ -138,9 +138,9 @@ def test_int8_is_near_the_source(bench, name):
     assert artifact.calibration_feeds == 24
     expected = [SAFE] + ([RECURRENT[name]] if name in RECURRENT else [])
     expected += ["4 of 17 matrix operators stay float32 (Einsum)"] if name == "transformer" else []
-    is_fused = artifact.metadata["fused_kernels"]
-    assert list(artifact.warnings) == expected + ([] if is_fused else [proof.UNFUSED])
-    assert is_fused or name in UNFUSED
+    expected += [proof.UNFUSED] if name in UNFUSED else []
+    assert list(artifact.warnings) == expected
+    assert artifact.metadata["fused_kernels"] is (name not in UNFUSED)
 
 
 def test_float16_halves_the_weights(bench):
@@ -533,3 +533,43 @@ def test_the_targets_fit_the_options():
         "openvino-float32": "none",
         "openvino-int8": "int8",
     }
+
+
+def stack(*biased: bool, activation: str = "relu") -> Any:
+    """Dense layers, each with or without a bias."""
+    ops, rng = openvino().opset13, np.random.default_rng(3)
+    last = ops.parameter([1, 16], np.float32, name="x")
+    given = last
+    for has_bias in biased:
+        last = ops.matmul(last, ops.constant(rng.normal(size=(16, 16)).astype("float32")), False, False)
+        if has_bias:
+            last = ops.add(last, ops.constant(rng.normal(size=(1, 16)).astype("float32")))
+        last = getattr(ops, activation)(last) if activation == "relu" else ops.softmax(last, 1)
+    return openvino().Model([ops.result(last)], [given], "stack")
+
+
+@pytest.mark.parametrize(
+    ("model", "is_bare"),
+    [
+        (lambda: stack(False, False), True),
+        (lambda: stack(True, False), True),
+        (lambda: stack(False, True), True),
+        (lambda: stack(True, True), False),
+        (lambda: stack(False), False),
+        (lambda: stack(False, False, activation="softmax"), False),
+    ],
+)
+def test_a_stack_in_which_a_layer_has_no_bias(model, is_bare):
+    assert stacks.has_bare_stack(model()) is is_bare
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "has"),
+    [("flags\t\t: fpu avx2 avx512f avx512bw\n", True), ("flags\t\t: fpu avx2\n", False), (None, False)],
+)
+def test_whether_a_trial_can_show_the_fault(tmp_path, monkeypatch, cpuinfo, has):
+    file = tmp_path / "cpuinfo"
+    if cpuinfo is not None:
+        file.write_text(cpuinfo)
+    monkeypatch.setattr(stacks, "CPUINFO", file)
+    assert stacks.has_avx512() is has

@@ -1,0 +1,119 @@
+"""An artifact that needs VNNI is refused where there is none: in an export, in a profile, and by `verify`."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+import edgeopt
+from edgeopt.artifact import read_manifest
+from edgeopt.devices.local import LocalDevice
+from edgeopt.measure.facts import Facts
+from edgeopt.pipeline.needs import find_misfits, unmet_needs
+
+QUICK = {"seconds": 0.0, "min_iterations": 1}
+OLD, NEW = "none", "avx512_vnni"
+
+
+@pytest.fixture
+def processor(monkeypatch):
+    """A function that changes what this machine reports of its dot products; nothing else of it is changed."""
+    facts = LocalDevice.facts
+
+    def pretend(flags):
+        def changed(device):
+            found = facts(device)
+            return replace(found, machine="x86_64", details={**found.details, "int8_features": flags})
+
+        monkeypatch.setattr(LocalDevice, "facts", changed)
+
+    return pretend
+
+
+@pytest.fixture(scope="module")
+def full_range(tmp_path_factory):
+    """The demo's onnx-int8 with 8-bit weights, exported on a machine that reports VNNI."""
+    out = tmp_path_factory.mktemp("exported")
+    with pytest.MonkeyPatch.context() as patch:
+        facts = LocalDevice.facts
+
+        def with_vnni(device):
+            found = facts(device)
+            return replace(found, details={**found.details, "int8_features": NEW})
+
+        patch.setattr(LocalDevice, "facts", with_vnni)
+        edgeopt.export(targets="onnx-int8", out=out, settings=["reduce_range=false"], **QUICK)
+    return out / "demo"
+
+
+def test_the_sentence_names_the_feature_the_processor_and_the_setting():
+    facts = Facts(uri="ssh://box", machine="x86_64", cpu="Xeon E5", details={"int8_features": "none"})
+    error = unmet_needs(facts, "onnx-int8", ["vnni"], "reduce_range=true")
+    assert (error.kind, error.message, error.hint) == (
+        "unavailable",
+        "this file needs VNNI, which the processor of ssh://box (Xeon E5) lacks: its results would be wrong",
+        "export it again with --set onnx-int8.reduce_range=true",
+    )
+    assert unmet_needs(facts, "mine", ["vnni"], "").hint == "choose another target for this device"
+    assert unmet_needs(facts, "mine", None, "") is None
+    assert unmet_needs(replace(facts, details={"int8_features": "avx_vnni"}), "mine", ["vnni"], "") is None
+
+
+def test_the_manifest_states_the_need_and_the_reason(full_range):
+    manifest = read_manifest(full_range / "onnx-int8")
+    assert (manifest["needs"], manifest["fallback"]) == (["vnni"], "reduce_range=true")
+    assert manifest["metadata"]["weight_bits"] == 8
+    reason = "as requested; x86 processors without VNNI compute wrong results with this file"
+    assert manifest["metadata"]["weight_bits_reason"] == reason
+    assert manifest["warnings"][0] == f"8-bit weights: {reason}"
+
+
+def test_a_profile_refuses_it_before_it_runs(full_range, processor):
+    processor(OLD)
+    (run,) = edgeopt.profile(full_range, **QUICK)
+    row = run.results[1]
+    assert (row.status, row.error.kind, row.latency, row.fidelity) == ("unavailable", "unavailable", None, None)
+    assert row.error.message.startswith("this file needs VNNI, which the processor of local (")
+    assert row.error.hint == "export it again with --set onnx-int8.reduce_range=true"
+
+
+def test_a_profile_runs_it_where_the_processor_has_vnni(full_range, processor):
+    processor(NEW)
+    (run,) = edgeopt.profile(full_range, **QUICK)
+    assert run.results[1].error is None
+
+
+def test_verify_says_so_too(full_range, processor):
+    processor(OLD)
+    (error,) = find_misfits([full_range / "onnx-int8"], LocalDevice()).values()
+    assert error.message.startswith("this file needs VNNI")
+    processor(NEW)
+    assert find_misfits([full_range / "onnx-int8"], LocalDevice()) == {full_range / "onnx-int8": None}
+
+
+@pytest.mark.parametrize("spoil", [lambda m: m.pop("backend"), lambda m: m.update(needs=3)])
+def test_a_manifest_that_cannot_be_used_is_told(full_range, tmp_path, spoil):
+    manifest = json.loads((full_range / "onnx-int8" / "edgeopt.json").read_text())
+    spoil(manifest)
+    (tmp_path / "edgeopt.json").write_text(json.dumps(manifest))
+    (error,) = find_misfits([tmp_path], LocalDevice()).values()
+    assert error.message.startswith("its manifest cannot be used: ")
+
+
+def test_an_export_for_a_processor_without_it_keeps_no_such_file(processor, tmp_path):
+    processor(OLD)
+    run = edgeopt.export(targets="onnx-int8", out=tmp_path, settings=["reduce_range=false"], **QUICK)
+    assert run.results[1].error.message.startswith("this file needs VNNI")
+    assert not (tmp_path / "demo" / "onnx-int8").exists()
+
+
+def test_the_device_that_is_named_decides_whether_eight_bits_are_tried(processor, tmp_path):
+    processor(NEW)
+    anywhere = edgeopt.export(targets="onnx-int8", out=tmp_path, **QUICK).results[1]
+    assert anywhere.warnings[0] == "7-bit weights: this file is right on processors without VNNI too"
+    named = edgeopt.export(targets="onnx-int8", out=tmp_path, device="local", **QUICK).results[1]
+    bits = named.artifact.metadata["weight_bits"]
+    assert bits in {7, 8}
+    assert ("dB more accurate than 7 bits here" in named.warnings[0]) is (bits == 8)
+    assert ("8 bits are not measurably more accurate here" in named.warnings[0]) is (bits == 7)
+    assert read_manifest(tmp_path / "demo" / "onnx-int8")["needs"] == ([] if bits == 7 else ["vnni"])
