@@ -49,8 +49,6 @@ CONTRACT_VERSION = 2
 """The number of this contract. A plugin's module says `EDGEOPT_CONTRACT = 2`; see `docs/contract-history.md`."""
 OLDEST_CONTRACT = 1
 """The oldest contract that is still kept."""
-NEEDS_SINCE = 2
-"""The contract that brought `Artifact.needs`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 from edgeopt import hookspec, requirements
-from edgeopt.contract import CONTRACT_VERSION, NEEDS_SINCE, OLDEST_CONTRACT, Backend
+from edgeopt.contract import CONTRACT_VERSION, OLDEST_CONTRACT, Backend
 from edgeopt.errors import PluginError, UsageError, did_you_mean
 from edgeopt.options import check_options_class
 from edgeopt.probe import MOST_BACKENDS, call_stranger, why_deadly
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 PLUGINS_VARIABLE = "EDGEOPT_PLUGINS"
 """Names the only plugins to load, with commas; empty loads none."""
+NEEDS_SINCE = 2
+"""The contract that brought `Artifact.needs`."""
 CONTRACT_CONSTANT = "EDGEOPT_CONTRACT"
 """What a plugin's module calls the number of the contract that it was written for."""
 TARGETS_FOLDER = "targets"

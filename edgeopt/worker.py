@@ -140,7 +140,7 @@ def _needs(needs: Any) -> list[str]:
     from edgeopt.measure.instructions import KNOWN
 
     for need in _listed(needs, "needs", "texts"):
-        if need not in KNOWN:
+        if _text(need, "needs") not in KNOWN:
             raise _misfit("needs", need, f"one of {', '.join(sorted(KNOWN))}")
     return list(needs)
 

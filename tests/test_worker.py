@@ -50,6 +50,7 @@ class Speechless:
     [
         ({"main": None}, "Artifact.main holds None of type NoneType; wanted a path"),
         ({"needs": ("sse9",)}, "Artifact.needs holds sse9 of type str; wanted one of dotprod, i8mm, vnni"),
+        ({"needs": ([],)}, "Artifact.needs holds [] of type list; wanted a text"),
         ({"needs": "vnni"}, "Artifact.needs holds vnni of type str; wanted a tuple of texts"),
         ({"fallback": None}, "Artifact.fallback holds None of type NoneType; wanted a text"),
         ({"files": "a.bin"}, "Artifact.files holds a.bin of type str; wanted a tuple of paths"),

@@ -102,7 +102,8 @@ Devices: TypeAlias = Annotated[
         autocompletion=complete_device,
         show_default="local",
         help="Where to measure: a name of edgeopt devices, ssh://user@host, adb://serial, or qemu://PROCESSOR for an"
-        " emulated x86 processor (accuracy without times). May be repeated; all are measured at once.",
+        " emulated x86 processor (accuracy without times). May be repeated: other machines are measured at once, what"
+        " runs on this machine in turn.",
     ),
 ]
 Resume: TypeAlias = Annotated[

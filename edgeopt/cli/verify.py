@@ -27,12 +27,12 @@ def verify(
             "--device",
             metavar="NAME",
             autocompletion=complete_device,
-            help="Check too whether this device can run it: its packages, and the instructions of its processor.",
+            help="Also check whether this device can run it: packages and processor instructions.",
         ),
     ] = None,
     json: Json = None,
 ) -> None:
-    """Check the files of an artifact against its manifest."""
+    """Check the files of an artifact against its manifest, and whether a device can run it."""
     from edgeopt.artifact import MANIFEST, verify
     from edgeopt.cli.console import check_json, deliver
     from edgeopt.cli.lists import to_json
@@ -54,23 +54,19 @@ def verify(
 
 def _misfits(artifacts: list[Path], name: str) -> Mapping[Path, EdgeoptError | None]:
     """Return why the device cannot run each artifact."""
-    from contextlib import closing
-
     from edgeopt.cli.console import messages
     from edgeopt.cli.progress import watch
-    from edgeopt.devices import open_device
     from edgeopt.pipeline.needs import find_misfits
 
     with watch(messages()) as progress:
         progress.stage(name, "checking what the device has")
-        with closing(open_device(name)) as device:
-            return find_misfits(artifacts, device)
+        return find_misfits(artifacts, name)
 
 
 def _document(
     artifact: Path, verification: Verification, misfits: Mapping[Path, EdgeoptError | None]
 ) -> dict[str, Any]:
-    """Return one artifact as it stands in the JSON document; `misfit` is there only if a device was named."""
+    """Return one artifact for the JSON document; `misfit` only if a device was named."""
     document = {"path": str(artifact), "files": verification.files, "problems": list(verification.problems)}
     if artifact not in misfits:
         return document

@@ -1,4 +1,4 @@
-"""Another x86 processor, emulated on this machine by qemu-user: shows what artifacts compute there, not how fast.
+"""Emulates another x86 processor with qemu-user: shows the results of artifacts there, not their times.
 
 qemu runs a Python of this machine, with its packages, and answers CPUID as the named processor would, so that runtimes
 choose the kernels which they would choose on it.
@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 from edgeopt.devices.book import SCHEME
 from edgeopt.devices.local import LocalDevice
 from edgeopt.errors import DeviceError, UsageError, did_you_mean, last_words
-from edgeopt.measure.facts import find_facts, find_health
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,7 +29,10 @@ UNTIMED = "emulated processor"
 PROGRAMS = ("qemu-x86_64", "qemu-x86_64-static")
 OLDEST = (10, 0)
 """qemu 7.2 computes wrong results with AVX2: a float LSTM in OpenVINO had 2 dB instead of 132 dB. 10.0 is right."""
-INSTALL = "Debian and Ubuntu: apt install qemu-user; Debian 12: apt install -t bookworm-backports qemu-user-static"
+INSTALL = (
+    "Debian 13, Ubuntu 25.04 or newer: apt install qemu-user;"
+    " Debian 12: apt install -t bookworm-backports qemu-user-static"
+)
 PROBE_S = 60.0
 _MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _LISTED = re.compile(r"^\s*(?:x86\s+)?([A-Za-z0-9][A-Za-z0-9._-]*)\b", re.MULTILINE)
@@ -78,7 +80,7 @@ class EmulatedDevice(LocalDevice):
 
     def facts(self) -> Facts:
         """Return what the emulated processor is, in what is otherwise this machine."""
-        facts = find_facts(self.uri)
+        facts = super().facts()
         # TCG, qemu's emulation, has no 8-bit dot product; /proc/cpuinfo is that of the real processor.
         details = {**facts.details, "emulated": self._emulator, "int8_features": "none"}
         if self.name != self.uri:
@@ -87,7 +89,7 @@ class EmulatedDevice(LocalDevice):
 
     def health(self) -> Health:
         """Return how this machine is, marked as emulated."""
-        return replace(find_health(), emulated=self._emulator)
+        return replace(super().health(), emulated=self._emulator)
 
     def _command(self, python: str, script: Path) -> list[str]:
         """Return the command that starts a Python file on the emulated processor."""
@@ -105,11 +107,7 @@ class EmulatedDevice(LocalDevice):
             DeviceError: Python does not run on it.
         """
         command = [self._program, "-cpu", self._model, sys.executable, "-S", "-c", "pass"]
-        try:
-            done = _run(command)
-        except subprocess.TimeoutExpired:
-            message = f"Python did not start on an emulated {self._model} within {PROBE_S:g} s"
-            raise DeviceError(message, hint="name another processor") from None
+        done = _run(command)
         if done.returncode and "unable to find CPU model" not in done.stderr:
             message = f"Python does not run on an emulated {self._model}"
             raise DeviceError(message, hint=last_words(done.stderr) or f"qemu ended with {done.returncode}")
@@ -127,11 +125,12 @@ def find_qemu() -> tuple[str, str]:
         raise DeviceError(message, hint="measure on a device with that processor: --device ssh://user@host")
     found = {path: _version(path) for name in PROGRAMS if (path := shutil.which(name))}
     if not found:
-        raise DeviceError("qemu-user is not installed, which emulates other processors", hint=INSTALL)
+        raise DeviceError("qemu-user is not installed", hint=INSTALL)
     path = max(found, key=lambda path: _numbers(found[path]))
     if _numbers(found[path]) < OLDEST:
         oldest = ".".join(map(str, OLDEST))
-        message = f"{path} is version {found[path] or 'unknown'}, which computes wrong results; needed is {oldest}"
+        version = f"is version {found[path]}" if found[path] else "does not report its version"
+        message = f"{path} {version}; needed is {oldest} or newer, since 7.2 computes wrong results with AVX2"
         raise DeviceError(message, hint=INSTALL)
     return path, found[path]
 
@@ -144,7 +143,10 @@ def known_models(program: str) -> list[str]:
 
 def _version(program: str) -> str:
     """Return the version of a qemu-user as text; empty if it does not report one."""
-    match = re.search(r"version (\d+(?:\.\d+)+)", _run([program, "--version"]).stdout)
+    try:
+        match = re.search(r"version (\d+(?:\.\d+)+)", _run([program, "--version"]).stdout)
+    except DeviceError:  # another one may work
+        return ""
     return match[1] if match else ""
 
 
@@ -153,6 +155,16 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 
 def _run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command, capture_output=True, text=True, timeout=PROBE_S, check=False, stdin=subprocess.DEVNULL
-    )
+    """Run qemu and return what it printed.
+
+    Raises:
+        DeviceError: It cannot be started, or does not end.
+    """
+    try:
+        return subprocess.run(
+            command, capture_output=True, text=True, timeout=PROBE_S, check=False, stdin=subprocess.DEVNULL
+        )
+    except subprocess.TimeoutExpired:
+        raise DeviceError(f"{command[0]} did not end within {PROBE_S:g} s", hint=INSTALL) from None
+    except OSError as error:
+        raise DeviceError(f"{command[0]} cannot be started: {error.strerror}", hint=INSTALL) from error

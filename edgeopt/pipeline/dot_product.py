@@ -24,8 +24,8 @@ MOST_GAIN = 1.05
 
 def slow_int8(entries: Iterable[Entry], facts: Facts) -> Iterator[str]:
     """Yield a note if int8 artifacts are not faster than float ones of the same backend for lack of a dot product."""
-    if not lacks_dot_product(facts.details):
-        return
+    if facts.details.get("emulated") or not lacks_dot_product(facts.details):
+        return  # an emulator's times say nothing about the processor
     known = list(entries)
     floats = {entry.plan.target.backend: entry for entry in known if _quantization(entry) == FLOAT}
     pairs = [(entry, floats.get(entry.plan.target.backend)) for entry in known if _quantization(entry) in INT8]
@@ -58,10 +58,10 @@ def overflow(entry: Entry, entries: Iterable[Entry], facts: Facts) -> str | None
         is_same_kind = _quantization(other) == quantization and other.plan.target.backend != entry.plan.target.backend
         if other.fidelity is None or not (is_float or is_same_kind):
             continue
-        if _is_far_below(entry.fidelity, other.fidelity, by_agreement=is_float):
+        if _is_far_below(entry.fidelity, other.fidelity, is_float=is_float):
             return (
                 f"far less accurate than {other.name}: this processor has no 8-bit dot product (VNNI), without which"
-                " 8-bit products may overflow; export with 7-bit weights, or judge it on a processor with VNNI"
+                " 8-bit products may overflow; measure it on a processor with VNNI, or ask the plugin's author"
             )
     return None
 
@@ -79,13 +79,10 @@ def _saves_no_time(one: Entry, other: Entry) -> bool:
     return speedup is not None and speedup.ci95 is not None and speedup.ci95[1] < MOST_GAIN
 
 
-def _is_far_below(one: Fidelity, other: Fidelity, *, by_agreement: bool) -> bool:
-    """Whether an artifact is far less accurate than another; int8 always has a lower SQNR than its float file."""
+def _is_far_below(one: Fidelity, other: Fidelity, *, is_float: bool) -> bool:
+    """Whether an artifact is far less accurate than another; a float one has a far higher SQNR in any case."""
     if one.top1_agreement is not None and other.top1_agreement is not None:
-        if one.top1_agreement < other.top1_agreement - FAR_SHARE:
-            return True
-    elif by_agreement:
-        return one.sqnr_db is not None and one.sqnr_db < FAR_DB
-    if by_agreement or one.sqnr_db is None or other.sqnr_db is None:
+        return one.top1_agreement < other.top1_agreement - FAR_SHARE
+    if one.sqnr_db is None or other.sqnr_db is None:
         return False
-    return one.sqnr_db < other.sqnr_db - FAR_DB
+    return one.sqnr_db < (FAR_DB if is_float else other.sqnr_db - FAR_DB)

@@ -71,7 +71,12 @@ class Entry:
 
 
 def result_of(
-    entry: Entry, source: schema.Result, source_measurement: Measurement | None, doubt: str | None = None
+    entry: Entry,
+    source: schema.Result,
+    source_measurement: Measurement | None,
+    *,
+    budget: Mapping[str, float],
+    doubt: str | None = None,
 ) -> schema.Result:
     """Return the row of one target.
 
@@ -79,7 +84,8 @@ def result_of(
         entry: What is known of it.
         source: The row of the source model.
         source_measurement: What was measured of the source model, None when nothing was.
-        doubt: Why its accuracy is lower than it could be, None if nothing is known.
+        budget: Its limits, by name.
+        doubt: The likely cause of a low accuracy, else None.
     """
     latency = latency_record(entry.measurement)
     memory = memory_record(entry.measurement)
@@ -104,7 +110,7 @@ def result_of(
         sustained=entry.sustained,
         sustained_problem=entry.sustained_problem,
     )
-    return _with_budget(result, entry.plan.target.budget)
+    return _with_budget(result, budget)
 
 
 def latency_record(measurement: Measurement | None) -> schema.Latency | None:

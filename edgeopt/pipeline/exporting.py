@@ -205,7 +205,7 @@ class Workers:
             warnings=tuple(answer["warnings"]),
             calibration_feeds=answer["calibration_feeds"],
             export_s=answer["export_s"],
-            needs=tuple(answer["needs"]) if plan.registered.plugin.declares_needs else None,
+            needs=tuple(answer["needs"]) if answer["needs"] or plan.registered.plugin.declares_needs else None,
             fallback=answer["fallback"],
         )
 

@@ -11,7 +11,7 @@ from edgeopt.errors import KINDS, ExitCode
 from edgeopt.measure import size
 from edgeopt.pipeline.dot_product import overflow, slow_int8
 from edgeopt.pipeline.entries import Entry, error_record, latency_record, memory_record, result_of
-from edgeopt.pipeline.ranking import rank
+from edgeopt.pipeline.ranking import Bound, rank
 from edgeopt.report import schema
 
 if TYPE_CHECKING:
@@ -24,8 +24,11 @@ if TYPE_CHECKING:
     from edgeopt.measure.facts import Facts
     from edgeopt.measure.measurement import Measurement
     from edgeopt.pipeline.exporting import OpenedModel
-    from edgeopt.pipeline.ranking import Bound
     from edgeopt.source.choice import SourceChoice
+
+
+TIMED = ("max_median_s", "max_peak_bytes")
+"""The limits of a budget that only a timed artifact can meet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,8 @@ class Findings:
     """Why the source model was not timed on the device."""
     source_doubts: list[str] = field(default_factory=list)
     """Why the answers of the source prove nothing, or not for long."""
+    untimed: str = ""
+    """Why nothing is timed on the device; then there is no ranking, and the bound becomes a budget of each artifact."""
     bound: Bound | None = None
     """How true the artifact to ship must be, where the user wants to know which it is."""
 
@@ -89,7 +94,14 @@ def make_run(found: Findings) -> schema.Run:
     source = _source_result(found)
     entries = list(found.entries.values())
     rows = [
-        result_of(entry, source, found.source_measurement, overflow(entry, entries, found.facts)) for entry in entries
+        result_of(
+            entry,
+            source,
+            found.source_measurement,
+            budget=_budget(entry, found),
+            doubt=overflow(entry, entries, found.facts),
+        )
+        for entry in entries
     ]
     measurements = {name: entry.measurement for name, entry in found.entries.items() if entry.measurement}
     if found.source_measurement:
@@ -104,8 +116,21 @@ def make_run(found: Findings) -> schema.Run:
         results=(source, *rows),
         folder=str(found.folder),
         notes=tuple(slow_int8(entries, found.facts)),
-        ranking=rank((source, *rows), measurements, found.bound) if found.bound else None,
+        ranking=rank((source, *rows), measurements, found.bound) if found.bound and not found.untimed else None,
     )
+
+
+def _budget(entry: Entry, found: Findings) -> Mapping[str, float]:
+    """Return the limits of an artifact; without times, those on times and memory cannot be checked."""
+    budget = entry.plan.target.budget
+    if not found.untimed:
+        return budget
+    bound = found.bound or Bound()
+    stated = {"min_top1_agreement": bound.min_agreement, "min_sqnr_db": bound.min_sqnr_db}
+    return {
+        **{name: limit for name, limit in budget.items() if name not in TIMED},
+        **{name: limit for name, limit in stated.items() if limit is not None},
+    }
 
 
 def exit_code(run: schema.Run, named: Container[str]) -> ExitCode:

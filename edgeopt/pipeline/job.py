@@ -87,8 +87,7 @@ class Job:
             self._measure_natively(self.native)
             return
         if self.device.untimed:
-            self.found.source_untimed = self.found.source_untimed or self.device.untimed
-            self.found.bound = None  # a ranking is one of times
+            self._leave_untimed()
             return
         entries = [entry for entry in self.found.entries.values() if entry.answered]
         if not entries or self.found.source_error is not None:
@@ -106,6 +105,14 @@ class Job:
                 session.run()
         finally:
             self._take(session, before)
+
+    def _leave_untimed(self) -> None:
+        """Note that nothing is timed on this device, and tell which options have no effect there."""
+        self.found.untimed = self.device.untimed
+        self.found.source_untimed = self.found.source_untimed or self.device.untimed
+        asked = {"--ops": self.settings.ops, "--sustained": self.settings.sustained_s is not None}
+        if ignored := [option for option, is_asked in asked.items() if is_asked]:
+            self.progress.say(f"{self.device.uri} is not timed; without effect there: {', '.join(ignored)}")
 
     def _make_session(self, timed: Iterable[Entry]) -> Session:
         """Return the session that times these artifacts, and the source model where it can be."""

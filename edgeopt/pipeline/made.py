@@ -10,6 +10,7 @@ from edgeopt.contract import TensorSpec
 from edgeopt.errors import BadInputError, EdgeoptError, UsageError, did_you_mean
 from edgeopt.pipeline.entries import Entry
 from edgeopt.pipeline.exporting import Exported
+from edgeopt.pipeline.needs import declared
 from edgeopt.pipeline.plan import Plan, Refusal
 from edgeopt.pipeline.workspace import RUN
 from edgeopt.registry import find_backends
@@ -108,6 +109,7 @@ def _plan(target: Target, manifest: Mapping[str, Any]) -> Plan | Refusal:
 
 
 def _exported(plan: Plan, folder: Path, manifest: Mapping[str, Any]) -> Exported:
+    needs, fallback = declared(manifest)
     return Exported(
         plan=plan,
         folder=folder,
@@ -116,8 +118,8 @@ def _exported(plan: Plan, folder: Path, manifest: Mapping[str, Any]) -> Exported
         metadata=dict(manifest["metadata"]),
         warnings=tuple(map(str, manifest["warnings"])),
         calibration_feeds=int((manifest["calibration"] or {}).get("feeds", 0)),
-        needs=None if manifest.get("needs") is None else tuple(map(str, manifest["needs"])),
-        fallback=str(manifest.get("fallback", "")),
+        needs=needs,
+        fallback=fallback,
     )
 
 

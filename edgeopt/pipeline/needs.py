@@ -5,16 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from edgeopt.artifact import read_manifest
+from edgeopt.devices import open_device
 from edgeopt.devices.preflight import Preflight
+from edgeopt.devices.remote import NoPythonError
 from edgeopt.errors import BadInputError, EdgeoptError, UnavailableError
-from edgeopt.measure.instructions import SPELT, missing
+from edgeopt.measure.instructions import SPELT, is_x86, lacks_dot_product, missing
+from edgeopt.pipeline.dot_product import INT8
 from edgeopt.registry import find_backends
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-    from edgeopt.devices.base import Device
     from edgeopt.measure.facts import Facts
 
 
@@ -31,31 +33,76 @@ def unmet_needs(facts: Facts, target: str, needs: Iterable[str] | None, fallback
     if not lacking:
         return None
     listed = ", ".join(SPELT.get(need, need) for need in lacking)
-    cpu = f" ({facts.cpu})" if facts.cpu else ""
-    message = f"this file needs {listed}, which the processor of {facts.uri}{cpu} lacks: its results would be wrong"
-    another = f"export it again with --set {target}.{fallback}" if fallback else "choose another target for this device"
-    return UnavailableError(message, hint=another)
+    message = f"this file needs {listed}, which {_processor(facts)} does not have: its results would be wrong"
+    if not fallback:
+        return UnavailableError(message, hint="choose another target for this device")
+    another = f"export again with --set {target}.{fallback}"
+    return UnavailableError(message, hint=f"{another}, or with --device for a device that has {listed}")
 
 
-def find_misfits(folders: Iterable[Path], device: Device) -> dict[Path, EdgeoptError | None]:
-    """Return, for each artifact, why it cannot run on a connected device, or None.
+def declared(manifest: Mapping[str, Any]) -> tuple[tuple[str, ...] | None, str]:
+    """Return needs and fallback of an artifact from its manifest; the needs are None if it does not declare them.
 
     Raises:
+        TypeError: They are not what edgeopt writes.
+    """
+    needs, fallback = manifest.get("needs"), manifest.get("fallback", "")
+    if needs is not None and not (isinstance(needs, list) and all(isinstance(need, str) for need in needs)):
+        raise TypeError(f"needs is {needs!r}")
+    if not isinstance(fallback, str):
+        raise TypeError(f"fallback is {fallback!r}")
+    return None if needs is None else tuple(needs), fallback
+
+
+def find_misfits(folders: Iterable[Path], device: str) -> dict[Path, EdgeoptError | None]:
+    """Return, for each artifact, why it cannot run on a device, or None.
+
+    Args:
+        folders: The artifacts.
+        device: A name or an address, as `open_device` takes it.
+
+    Raises:
+        UsageError: No device has that name.
         DeviceError: The device does not answer.
     """
-    facts, preflight = device.facts(), Preflight(device)
-    return {folder: _misfit(read_manifest(folder), facts, preflight) for folder in folders}
+    opened = open_device(device)
+    try:
+        facts, preflight = opened.facts(), Preflight(opened)
+        return {folder: _misfit(read_manifest(folder), facts, preflight) for folder in folders}
+    finally:
+        opened.close()
 
 
 def _misfit(manifest: Mapping[str, Any], facts: Facts, preflight: Preflight) -> EdgeoptError | None:
     """Return why the artifact of a manifest cannot run on a device, or None."""
     try:
-        target, needs, fallback = manifest["target"], manifest.get("needs"), manifest.get("fallback", "")
+        needs, fallback = declared(manifest)
         registered = find_backends().get(manifest["backend"])
-        unmet = unmet_needs(facts, str(target), map(str, needs or ()), str(fallback))
+        unmet = unmet_needs(facts, str(manifest["target"]), needs, fallback) or _undeclared(manifest, needs, facts)
+        if unmet is not None:
+            return unmet
+        misfit = preflight.misfit(registered.backend.requires, registered.environment)
+        misfit = misfit or preflight.little_memory(sum(file.bytes for file in manifest["files"]))
+    except NoPythonError as error:
+        return error
     except (KeyError, TypeError) as error:
-        return BadInputError(f"its manifest cannot be used: {error!r}", hint="export it again")
+        return BadInputError(f"its edgeopt.json cannot be used: {error!r}", hint="export it again")
     except EdgeoptError as error:
         return error
-    misfit = preflight.misfit(registered.backend.requires, registered.environment)
-    return unmet or (UnavailableError(misfit.reason, hint=misfit.hint) if misfit else None)
+    return UnavailableError(misfit.reason, hint=misfit.hint) if misfit else None
+
+
+def _undeclared(manifest: Mapping[str, Any], needs: tuple[str, ...] | None, facts: Facts) -> UnavailableError | None:
+    """Return that it is not known whether an int8 artifact is right on a processor without VNNI."""
+    is_int8 = dict(manifest.get("metadata") or {}).get("quantization") in INT8
+    if needs is not None or not is_int8 or not (is_x86(facts.machine) and lacks_dot_product(facts.details)):
+        return None
+    message = (
+        f"its edgeopt.json does not declare whether this int8 file is right without VNNI, as {_processor(facts)} is"
+    )
+    return UnavailableError(message, hint="export it again")
+
+
+def _processor(facts: Facts) -> str:
+    """Return a device with the name of its processor."""
+    return f"{facts.uri} ({facts.cpu})" if facts.cpu else facts.uri

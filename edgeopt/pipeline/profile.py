@@ -216,7 +216,7 @@ class _OneDevice:
 
 
 def run_profile(path: Path, devices: tuple[str, ...], settings: ExportSettings, progress: Progress) -> Profiles:
-    """Measure the artifacts below `path` on every device, all devices at once.
+    """Measure the artifacts below `path` on every device: devices on this machine in turn, all others at once.
 
     A device that cannot be reached is a run whose rows say so, and the others go on. Each run is written into
     `profile-DEVICE.json` in the folder of the artifacts, even when the user interrupts.
@@ -262,7 +262,7 @@ def run_profile(path: Path, devices: tuple[str, ...], settings: ExportSettings, 
 
 
 def _carry_out(runs: Iterable[_OneDevice]) -> None:
-    """Carry all out at once; a Ctrl-C ends them, and what they wait for."""
+    """Carry all out, those on this machine one after another; a Ctrl-C ends them, and what they wait for."""
     threads = [threading.Thread(target=_one_after_another, args=(group,)) for group in _apart(runs)]
     try:
         for thread in threads:
@@ -280,9 +280,14 @@ def _carry_out(runs: Iterable[_OneDevice]) -> None:
 
 def _apart(runs: Iterable[_OneDevice]) -> list[list[_OneDevice]]:
     """Return the runs in groups that can be carried out at once: those on this machine would disturb each other."""
-    listed = list(runs)
-    here = [run for run in listed if is_here(run.name)]
-    return [group for group in (here, *([run] for run in listed if run not in here)) if group]
+    here: list[_OneDevice] = []
+    groups = [here]
+    for run in runs:
+        if is_here(run.name):
+            here.append(run)
+        else:
+            groups.append([run])
+    return [group for group in groups if group]
 
 
 def _one_after_another(runs: Iterable[_OneDevice]) -> None:

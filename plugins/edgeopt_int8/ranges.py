@@ -6,54 +6,60 @@ which adds two products in 16 bits and saturates. Two products of 255 and 64 sti
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
+
+from edgeopt.api import ExportError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
+T = TypeVar("T")
 Choice: TypeAlias = Literal["auto", "true", "false"]
 """The values of the option `reduce_range`."""
 HELP = (
-    "weights of 7 bits, which x86 processors without VNNI compute correctly; with false they have 8 bits, and such a"
-    " processor computes wrong results; auto: 7 bits, unless the device that --device names has an 8-bit dot product"
-    " and 8 bits are more accurate"
+    "bits of the weights; true: 7, right on every processor; false: 8, wrong on x86 processors without VNNI; auto: 7,"
+    " unless --device names a device with an 8-bit dot product and 8 bits are more accurate"
 )
 REDUCED, FULL = 7, 8
-NEEDS = ("vnni",)
-"""What an x86 processor must have to run a file with weights of 8 bits."""
-FALLBACK = "reduce_range=true"
-"""The setting that makes a file without these needs."""
 WORTH_DB = 1.0
 """How much more accurate 8 bits must be than 7 to be chosen; two sets of feeds differ by less."""
+SAFE = "this file is right on processors without VNNI too"
+UNJUDGED = f"{SAFE}, and 8-bit weights cannot be judged on this machine, which has no VNNI"
+WRONG = "x86 processors without VNNI compute wrong results with this file"
 
 
 @dataclass(frozen=True, slots=True)
 class WeightBits:
-    """How many bits the weights of a file have, and why."""
+    """How many bits the weights of a file have, and why; no bits if it has no 8-bit integers."""
 
-    bits: int
-    reason: str
+    bits: int = 0
+    reason: str = ""
 
     @property
     def needs(self) -> tuple[str, ...]:
         """The processor features that the file needs, as in `Artifact.needs`."""
-        return NEEDS if self.bits == FULL else ()
+        return ("vnni",) if self.bits == FULL else ()
 
     @property
     def fallback(self) -> str:
         """The setting that makes a file without needs, as in `Artifact.fallback`."""
-        return FALLBACK if self.bits == FULL else ""
+        return "reduce_range=true" if self.bits == FULL else ""
 
     @property
-    def note(self) -> str:
-        """A sentence for the user."""
-        return f"{self.bits}-bit weights: {self.reason}"
+    def notes(self) -> tuple[str, ...]:
+        """What the user must know."""
+        return (f"{self.bits}-bit weights: {self.reason}",) if self.bits else ()
 
     @property
     def metadata(self) -> dict[str, str | int]:
         """The facts for the manifest."""
-        return {"weight_bits": self.bits, "weight_bits_reason": self.reason}
+        return {"weight_bits": self.bits, "weight_bits_reason": self.reason} if self.bits else {}
+
+
+NO_INTEGERS = WeightBits()
+"""Of a file without 8-bit integers."""
 
 
 def candidates(choice: Choice, cpu_features: Collection[str]) -> tuple[int, ...]:
@@ -61,11 +67,27 @@ def candidates(choice: Choice, cpu_features: Collection[str]) -> tuple[int, ...]
 
     Args:
         choice: The value of the option.
-        cpu_features: The 8-bit instructions of the device, as in `ExportRequest.cpu_features`.
+        cpu_features: The 8-bit dot products of the device, as in `ExportRequest.cpu_features`.
     """
     if choice == "auto":
         return (REDUCED, FULL) if cpu_features else (REDUCED,)
     return (REDUCED,) if choice == "true" else (FULL,)
+
+
+def make_each(tried: Collection[int], make: Callable[[int], T]) -> dict[int, T]:
+    """Return what is made with each number of bits; if the first works, others may fail.
+
+    Raises:
+        ExportError: The first fails.
+    """
+    made: dict[int, T] = {}
+    for bits in tried:
+        try:
+            made[bits] = make(bits)
+        except ExportError:  # noqa: PERF203 - two at most
+            if not made:
+                raise
+    return made
 
 
 def choose(choice: Choice, sqnr_db: Mapping[int, float]) -> WeightBits:
@@ -76,14 +98,11 @@ def choose(choice: Choice, sqnr_db: Mapping[int, float]) -> WeightBits:
         sqnr_db: The signal-to-noise ratio of each candidate against the float file, by its number of bits.
     """
     if choice == "false":
-        return WeightBits(FULL, "as requested; x86 processors without VNNI compute wrong results with this file")
+        return WeightBits(FULL, f"as requested; {WRONG}")
     if choice == "true" or FULL not in sqnr_db:
-        return WeightBits(REDUCED, "this file is right on processors without VNNI too")
+        return WeightBits(REDUCED, SAFE)
     gain_db = sqnr_db[FULL] - sqnr_db[REDUCED]
-    if gain_db > WORTH_DB:
-        return WeightBits(
-            FULL,
-            f"{gain_db:.1f} dB more accurate than 7 bits here, and the device has an 8-bit dot product; x86 processors"
-            " without VNNI compute wrong results with this file",
-        )
-    return WeightBits(REDUCED, "8 bits are not measurably more accurate here, and this file is right without VNNI too")
+    if math.isfinite(gain_db) and gain_db > WORTH_DB:
+        reason = f"{gain_db:.1f} dB more accurate than 7 bits here, and the device has an 8-bit dot product; {WRONG}"
+        return WeightBits(FULL, reason)
+    return WeightBits(REDUCED, f"8 bits are not measurably more accurate here, and {SAFE}")

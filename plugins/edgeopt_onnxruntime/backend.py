@@ -52,10 +52,10 @@ class OnnxRuntime(Backend):
                 "quantization": options.quantization,
                 "operators": operators.count,
                 "float_operators": len(operators.floats),
-                **(product.weights.metadata if product.weights else {}),
+                **product.weights.metadata,
             },
             warnings=(*product.warnings, *operators.remarks(options.quantization)),
             calibration_feeds=len(feeds) if static else 0,
-            needs=product.weights.needs if product.weights else (),
-            fallback=product.weights.fallback if product.weights else "",
+            needs=product.weights.needs,
+            fallback=product.weights.fallback,
         )

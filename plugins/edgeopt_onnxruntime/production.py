@@ -48,9 +48,9 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """What was made: the bits of its weights, None for a file without integers, and what the user must know."""
+    """What was made, and what the user must know."""
 
-    weights: WeightBits | None = None
+    weights: WeightBits
     warnings: tuple[str, ...] = ()
 
 
@@ -83,13 +83,13 @@ class Production:
         wanted = self.options.quantization
         if wanted == "none":
             self.file.write_bytes(float_file.read_bytes())
-            return Product()
+            return Product(ranges.NO_INTEGERS)
         self.log(f"quantizing to {wanted}")
         weights, best = self._best(float_file)
         self.file.write_bytes(best.content)
         if wanted == "float16" or not quantization.multiplies_integers(best.content):
-            return Product(warnings=self._remarks(best, float_file))
-        return Product(weights, (weights.note, *self._remarks(best, float_file)))
+            weights = ranges.NO_INTEGERS
+        return Product(weights, (*weights.notes, *self._remarks(best, float_file)))
 
     def _best(self, float_file: Path) -> tuple[WeightBits, Candidate]:
         """Return the quantized file to ship and the bits of its weights, which mean nothing for float16."""
@@ -97,7 +97,7 @@ class Production:
         tried = ranges.candidates(choice, () if self.options.quantization == "float16" else self.cpu_features)
         count = CHECKED_FEEDS if len(tried) == 1 else COMPARED_FEEDS
         reference = answers_of(float_file, self.feeds[:count])
-        made = {bits: self._candidate(float_file, bits, reference) for bits in tried}
+        made = ranges.make_each(tried, lambda bits: self._candidate(float_file, bits, reference))
         weights = ranges.choose(choice, {bits: candidate.sqnr_db for bits, candidate in made.items()})
         return weights, made[weights.bits]
 
@@ -149,7 +149,7 @@ class Production:
 
 
 def lowest_sqnr_db(answers: Sequence[Mapping[str, Any]], reference: Sequence[Mapping[str, Any]]) -> float:
-    """Return the signal-to-noise ratio of the worst output over all feeds.
+    """Return the signal-to-noise ratio of the worst output over all feeds; minus infinity if one is not finite.
 
     An output that is all zeros is left to the host, which explains it.
     """
@@ -162,6 +162,8 @@ def lowest_sqnr_db(answers: Sequence[Mapping[str, Any]], reference: Sequence[Map
         if np.issubdtype(wanted.dtype, np.floating) and found.any():
             noise = float(np.sum((found - wanted) ** 2))
             signal = float(np.sum(wanted**2))
+            if not np.isfinite(noise):
+                return float("-inf")
             lowest = min(lowest, 10 * np.log10(signal / noise) if noise and signal else lowest)
     return lowest
 

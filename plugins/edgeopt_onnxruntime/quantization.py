@@ -152,14 +152,14 @@ def dynamic(prepared: Path, *, reduce_range: bool) -> bytes:
 
 
 def multiplies_integers(content: bytes) -> bool:
-    """Tell whether a quantized model multiplies matrices of 8-bit weights."""
+    """Return whether a quantized model multiplies matrices of 8-bit weights; looking rows up is no multiplication."""
     import onnx
 
-    for graph in graphs_of(onnx.load_from_string(content).graph):
-        weights = {t.name for t in graph.initializer if t.data_type == onnx.TensorProto.INT8 and len(t.dims) > 1}
-        if any(weights.intersection(node.input) for node in graph.node if node.op_type != "Gather"):
-            return True
-    return False
+    graphs = list(graphs_of(onnx.load_from_string(content).graph))
+    tensors = (tensor for graph in graphs for tensor in graph.initializer)
+    weights = {t.name for t in tensors if t.data_type == onnx.TensorProto.INT8 and len(t.dims) > 1}
+    readers = (node for graph in graphs for node in graph.node if node.op_type != "Gather")
+    return any(weights.intersection(node.input) for node in readers)
 
 
 def float16(prepared: Path) -> bytes:

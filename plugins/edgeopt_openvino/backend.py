@@ -52,10 +52,10 @@ class OpenVino(Backend):
                 "matrix_operators": product.operators.count,
                 "float_matrix_operators": len(product.operators.floats),
                 "fused_kernels": product.fused_kernels,
-                **(product.weights.metadata if product.weights else {}),
+                **product.weights.metadata,
             },
             warnings=product.warnings,
             calibration_feeds=len(feeds) if quantized else 0,
-            needs=product.weights.needs if product.weights else (),
-            fallback=product.weights.fallback if product.weights else "",
+            needs=product.weights.needs,
+            fallback=product.weights.fallback,
         )

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from edgeopt.api import ExportError
-from edgeopt_int8 import ranges
+from edgeopt_int8 import host, ranges
 from edgeopt_openvino.conversion import last_line, make_float_file
 from edgeopt_openvino.operators import Operators, is_quantized, read_operators
 from edgeopt_openvino.proof import UNFUSED, answers, lowest_sqnr_db, prove
@@ -51,8 +51,7 @@ class Product:
     operators: Operators
     recipe: str = "none"
     fused_kernels: bool = True
-    weights: WeightBits | None = None
-    """None without 8-bit integers."""
+    weights: WeightBits = ranges.NO_INTEGERS
     warnings: tuple[str, ...] = ()
 
 
@@ -114,25 +113,27 @@ class Production:
         if not is_quantized(model):
             return Product("none", operators, warnings=("nothing in this model can be int8: it stays float32",))
         remarks = (operators.remark, None if best.proof.fused_kernels else UNFUSED)
-        warnings = (weights.note, *filter(None, remarks), *_doubt(best.proof.sqnr_db))
+        warnings = (*weights.notes, *filter(None, remarks), *_doubt(best.proof.sqnr_db, weights))
         return Product("int8", operators, best.recipe.name, best.proof.fused_kernels, weights, warnings)
 
     def _best(self, float_file: Path, folder: Path) -> tuple[WeightBits, Candidate]:
         """Return the best model of all recipes and the bits of its weights.
-
-        A processor without VNNI judges 8-bit weights by its own wrong results, and so never prefers them.
 
         Raises:
             ExportError: No recipe gives a file that runs.
         """
         choice = self.options.reduce_range
         reference = answers(float_file, self.feeds)
-        made = {}
-        for bits in ranges.candidates(choice, self.cpu_features):
+        tried = ranges.candidates(choice, self.cpu_features)
+        is_unjudged = ranges.FULL in tried[1:] and host.overflows()
+
+        def make(bits: int) -> Candidate:
             (within := folder / str(bits)).mkdir()
-            made[bits] = choose(self._candidates(float_file, within, bits, reference))
+            return choose(self._candidates(float_file, within, bits, reference))
+
+        made = ranges.make_each(tried[:1] if is_unjudged else tried, make)
         weights = ranges.choose(choice, {bits: candidate.proof.sqnr_db for bits, candidate in made.items()})
-        return weights, made[weights.bits]
+        return replace(weights, reason=ranges.UNJUDGED) if is_unjudged else weights, made[weights.bits]
 
     def _candidates(
         self, float_file: Path, folder: Path, bits: int, reference: Sequence[Mapping[str, Any]]
@@ -176,8 +177,11 @@ def _read(file: Path) -> Any:
     return openvino().Core().read_model(str(file))
 
 
-def _doubt(sqnr_db: float) -> tuple[str, ...]:
+def _doubt(sqnr_db: float, weights: WeightBits = ranges.NO_INTEGERS) -> tuple[str, ...]:
     """Return what the user must know when the answers have little to do with those of the float model."""
     if sqnr_db >= LOWEST_SQNR_DB:
         return ()
-    return (f"the error is as large as the signal (SQNR {sqnr_db:.1f} dB against the float model)",)
+    found = f"SQNR {sqnr_db:.1f} dB against the float model"
+    if weights.needs and host.overflows():
+        return (f"far from the float model on this machine ({found}): 8-bit weights overflow without VNNI",)
+    return (f"the error is as large as the signal ({found})",)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from edgeopt_int8 import host
 from edgeopt_openvino.saving import save
-from edgeopt_openvino.stacks import has_avx512, has_bare_stack
+from edgeopt_openvino.stacks import has_bare_stack
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -36,15 +37,15 @@ class Proof:
 def prove(model: Any, file: Path, feeds: Sequence[Mapping[str, Any]], reference: Answers) -> Proof:
     """Save the model as `file` and run it; where its kernels answer wrongly, save it so that the runner uses others.
 
-    The fused kernel for several dense layers in int8 may read memory that was never written. It can be turned off, and
-    is where this processor cannot show whether it must be; see `stacks`.
+    The fused kernel for several dense layers in int8 may read memory that was never written. It is turned off then, and
+    also if this processor cannot show the fault; see `stacks`.
 
     Raises:
         Exception: The file does not run.
     """
     save(model, file)
     fused, reason = _try(file, feeds, reference)
-    is_unproven = not has_avx512() and has_bare_stack(model)
+    is_unproven = "avx512bw" not in host.flags() and has_bare_stack(model)
     if fused >= DOUBTFUL_DB and not is_unproven:
         return Proof(fused)
     model.set_rt_info("DISABLE", ["edgeopt", "snippets"])

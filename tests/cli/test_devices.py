@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from edgeopt.cli.options import complete_device
-from edgeopt.devices import adb
+from edgeopt.devices import adb, find_device
 from edgeopt.devices.ssh import COMMAND_VARIABLE
 from tests.standins.registry import OURS
 
@@ -302,3 +302,22 @@ def test_a_phone_without_python_is_shown_all_the_same(cli, adb_phone, monkeypatc
     assert ended.out.count("python3 is not there") == 1
     assert "--native-program" in ended.out
     assert cli("devices", "check", f"adb://{adb_phone.serial}", "--json", "-").out.startswith("{")
+
+
+def test_an_emulated_processor_with_a_name(cli, tmp_path):
+    added = cli("devices", "add", "old", "qemu://Haswell")
+    assert (added.code, added.err) == (0, "")
+    assert (tmp_path / "config" / "devices" / "old.toml").read_text() == 'uri = "qemu://Haswell"\n'
+    assert find_device("old").name == "old"
+    wrong = cli("devices", "add", "older", "qemu://Nehalem", "--python", "python3.11")
+    assert (wrong.code, wrong.err.splitlines()[0]) == (
+        2,
+        "error: device 'older': python is for ssh and adb only",
+    )
+    prepared = cli("devices", "prepare", "old", "--yes")
+    assert prepared.code == 2
+    message, hint = prepared.err.splitlines()[-2:]
+    assert message.endswith(
+        "qemu://Haswell is this machine with another processor: it has nothing to prepare or to clean"
+    )
+    assert hint == "hint: install packages here, with pip"

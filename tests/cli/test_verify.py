@@ -7,6 +7,7 @@ import pytest
 
 from edgeopt.artifact import check_files, write_manifest
 from edgeopt.devices.local import LocalDevice
+from edgeopt.devices.remote import NoPythonError
 
 
 @pytest.fixture
@@ -85,9 +86,10 @@ def test_a_device_that_cannot_run_it(cli, needy):
         ended.out
         == """\
 dist/model/target is as it was written (2 files)
-  cannot run on local: this file needs VNNI, which the processor of local (Old)
-  lacks: its results would be wrong
-  hint: export it again with --set target.reduce_range=true
+  cannot run on local: this file needs VNNI, which local (Old) does not have:
+  its results would be wrong
+  hint: export again with --set target.reduce_range=true, or with --device for a
+  device that has VNNI
 """
     )
     ended = cli("verify", "dist", "--device", "local", "--json", "-")
@@ -97,8 +99,8 @@ dist/model/target is as it was written (2 files)
             "files": 2,
             "problems": [],
             "misfit": {
-                "message": "this file needs VNNI, which the processor of local (Old) lacks: its results would be wrong",
-                "hint": "export it again with --set target.reduce_range=true",
+                "message": "this file needs VNNI, which local (Old) does not have: its results would be wrong",
+                "hint": "export again with --set target.reduce_range=true, or with --device for a device that has VNNI",
             },
         }
     ]
@@ -111,6 +113,29 @@ def test_a_device_that_can(cli, needy):
     assert (ended.code, ended.out) == (
         0,
         "dist/model/target is as it was written (2 files)\n  can run on local\n",
+    )
+
+
+def test_an_older_int8_file_does_not_say_on_which_processors_it_is_right(cli, needy):
+    manifest = json.loads((needy / "edgeopt.json").read_text())
+    old = {name: value for name, value in manifest.items() if name not in {"needs", "fallback"}}
+    (needy / "edgeopt.json").write_text(json.dumps({**old, "metadata": {"quantization": "int8"}}))
+    ended = cli("verify", "dist", "--device", "local")
+    assert ended.code == 4
+    assert "does not declare whether this int8 file is right without VNNI" in " ".join(ended.out.split())
+
+
+def test_a_phone_without_python(cli, needy, monkeypatch):
+    def no_python(self, distributions, environment=None):
+        raise NoPythonError("local: it has no Python", hint="install it")
+
+    monkeypatch.setattr(LocalDevice, "versions", no_python)
+    manifest = json.loads((needy / "edgeopt.json").read_text())
+    (needy / "edgeopt.json").write_text(json.dumps({**manifest, "needs": []}))
+    ended = cli("verify", "dist", "--device", "local")
+    assert (ended.code, ended.out.splitlines()[1:]) == (
+        4,
+        ["  cannot run on local: local: it has no Python", "  hint: install it"],
     )
 
 

@@ -1,16 +1,19 @@
 """Processors that qemu-user emulates, as devices."""
 
-import json
 import os
 import shutil
 import sys
 
 import pytest
 
+import edgeopt
 from edgeopt.devices import find_device, open_device
 from edgeopt.devices.emulated import EmulatedDevice, find_qemu, known_models
-from edgeopt.errors import DeviceError, UsageError
+from edgeopt.errors import DeviceError, ExitCode, UsageError
 from edgeopt.pipeline import reference
+from edgeopt.pipeline.profile import run_profile
+from edgeopt.pipeline.request import ExportSettings
+from tests.pipeline.test_sustained import Told
 from tests.standins import qemu
 
 FEATURES = """
@@ -94,7 +97,17 @@ def test_an_old_qemu_computes_wrong_results(fake_qemu):
     program = fake_qemu("7.2.22")
     with pytest.raises(DeviceError) as caught:
         EmulatedDevice("Haswell").connect()
-    assert caught.value.message == f"{program} is version 7.2.22, which computes wrong results; needed is 10.0"
+    assert caught.value.message == (
+        f"{program} is version 7.2.22; needed is 10.0 or newer, since 7.2 computes wrong results with AVX2"
+    )
+
+
+def test_a_qemu_that_does_not_start(tmp_path, monkeypatch):
+    (tmp_path / "qemu-x86_64").write_text("no program")
+    (tmp_path / "qemu-x86_64").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(DeviceError, match="does not report its version; needed is"):
+        EmulatedDevice("Haswell").connect()
 
 
 def test_the_newest_of_several_is_taken(qemu_user, tmp_path, monkeypatch):
@@ -112,43 +125,59 @@ def test_other_machines_have_no_such_emulator(monkeypatch):
         EmulatedDevice("Haswell").connect()
 
 
-def test_one_with_a_name(cli, tmp_path):
-    added = cli("devices", "add", "old", "qemu://Haswell")
-    assert (added.code, added.err) == (0, "")
-    assert (tmp_path / "config" / "devices" / "old.toml").read_text() == 'uri = "qemu://Haswell"\n'
-    assert find_device("old").name == "old"
-    wrong = cli("devices", "add", "older", "qemu://Nehalem", "--python", "python3.11")
-    assert (wrong.code, wrong.err.splitlines()[0]) == (
-        2,
-        "error: device 'older': python is for ssh and adb only",
-    )
-    prepared = cli("devices", "prepare", "old", "--yes")
-    assert prepared.code == 2
-    message, hint = prepared.err.splitlines()[-2:]
-    assert message.endswith(
-        "qemu://Haswell is this machine with another processor: it has nothing to prepare or to clean"
-    )
-    assert hint == "hint: install packages here, with pip"
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """The demo's int8 files, with ten feeds to answer."""
+    out = tmp_path_factory.mktemp("exported")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reference, "MOST_BYTES", 40_000)
+        run = edgeopt.export(targets="tflite-int8,onnx-int8", out=out, seconds=0.0, min_iterations=1)
+    assert [result.status for result in run.results] == ["ok"] * 3
+    return out / "demo"
 
 
-@pytest.mark.slow
-def test_a_profile_judges_and_does_not_time(edgeopt, qemu_user, monkeypatch):
-    monkeypatch.setattr(reference, "MOST_BYTES", 30_000)
-    quick = ("--seconds", "0", "--min-iterations", "1")
-    assert edgeopt.run("export", "-t", "tflite-int8,onnx-int8", *quick)[0] == 0
-    code, out, err = edgeopt.run(
-        "profile", "dist/demo", "--device", "qemu://Haswell", "--device", "local", *quick, "--json", "all.json"
+def test_a_profile_judges_and_does_not_time(exported, qemu_user):
+    settings = ExportSettings(rank=True, ops=True, seconds=0.0, min_iterations=1)
+    told = Told()
+    found = run_profile(exported, ("local", "qemu://Haswell"), settings, told)
+    here, emulated = found.runs
+    assert (found.code, emulated.ranking) == (ExitCode.OK, None)
+    for row, native in zip(emulated.results[1:], here.results[1:], strict=True):
+        assert (row.status, row.latency, row.memory, row.untimed) == ("ok", None, None, "emulated processor")
+        assert row.fidelity.top1_agreement == native.fidelity.top1_agreement == 1.0
+        assert native.latency is not None
+    assert emulated.device.details["emulated"].startswith("qemu-user 1")
+    assert "on qemu://Haswell, an emulated processor (qemu-user 1" in emulated.table(200)
+    assert "qemu://Haswell: qemu://Haswell is not timed; without effect there: --ops" in told.said
+
+
+@pytest.mark.parametrize(("bound", "code"), [({"min_sqnr_db": 10.0}, 0), ({"min_sqnr_db": 90.0}, 7)])
+def test_a_stated_bound_is_a_budget_where_nothing_is_timed(exported, qemu_user, bound, code):
+    settings = ExportSettings(rank=True, seconds=0.0, min_iterations=1, targets=("onnx-int8",), **bound)
+    found = run_profile(exported, ("qemu://Haswell",), settings, Told())
+    (line,) = found.runs[0].results[1].budget
+    assert (found.code, line.name, line.met) == (code, "min_sqnr_db", code == 0)
+
+
+def test_devices_on_this_machine_are_measured_in_turn(exported, qemu_user):
+    told = Told()
+    settings = ExportSettings(rank=True, seconds=0.0, min_iterations=1, targets=("onnx-int8",))
+    run_profile(exported, ("qemu://Haswell", "qemu://Nehalem", "local"), settings, told)
+    order = list(dict.fromkeys(key.split()[0] for key, _ in told.stages))
+    assert order == ["qemu://Haswell", "qemu://Nehalem", "local"]
+    assert [key.split()[0] for key, _ in told.stages] == sorted(
+        (key.split()[0] for key, _ in told.stages), key=order.index
     )
-    assert code == 0, err
-    emulated, here = json.loads((edgeopt.folder / "all.json").read_text())["runs"]
-    assert emulated["device"]["details"]["emulated"].startswith("qemu-user 1")
-    assert emulated["ranking"] is None
-    for row, native in zip(emulated["results"][1:], here["results"][1:], strict=True):
-        assert (row["status"], row["latency"], row["memory"]) == ("ok", None, None)
-        assert row["untimed"] == "emulated processor"
-        assert row["fidelity"]["top1_agreement"] == native["fidelity"]["top1_agreement"] > 0.98
-        assert native["latency"] is not None
-    assert (
-        "on qemu://Haswell, an emulated\nprocessor (qemu-user 1" in out or "an emulated processor (qemu-user 1" in out
-    )
-    shutil.rmtree(edgeopt.folder / "dist")
+
+
+def test_a_limit_on_time_is_not_checked_where_nothing_is_timed(exported, qemu_user, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "targets").mkdir()
+    target = 'summary = "s"\nbackend = "onnxruntime"\n[budget]\nmax_median_s = 1e-9\nmax_size_bytes = 1\n'
+    (tmp_path / "targets" / "onnx-tiny.toml").write_text(target)
+    shutil.copytree(exported, tmp_path / "demo")
+    (tmp_path / "demo" / "onnx-int8").rename(tmp_path / "demo" / "onnx-tiny")
+    settings = ExportSettings(rank=True, seconds=0.0, min_iterations=1, targets=("onnx-tiny",))
+    found = run_profile(tmp_path / "demo", ("qemu://Haswell",), settings, Told())
+    (line,) = found.runs[0].results[1].budget
+    assert (found.code, line.name, line.met) == (ExitCode.BUDGET_NOT_MET, "max_size_bytes", False)

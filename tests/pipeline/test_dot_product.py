@@ -36,6 +36,7 @@ def entry(name, quantization, backend="tflite", **known):
         (150, PLAIN, []),
         (210, VNNI, []),
         (210, UNKNOWN, []),
+        (210, Facts(machine="aarch64", details={"int8_features": "none", "emulated": "qemu-user"}), []),
     ],
 )
 def test_int8_that_saves_no_time(int8_us, facts, notes):
@@ -77,6 +78,10 @@ def test_the_cause_of_a_low_accuracy_is_named(one, other):
         ({"agreement": 0.95, "sqnr_db": 9.0}, {"quantization": "none", "agreement": 1.0, "sqnr_db": 100.0}),
         ({"sqnr_db": 20.0}, {"quantization": "none", "sqnr_db": 100.0}),
         ({"sqnr_db": 6.0}, {"quantization": "dynamic-int8", "backend": "openvino", "sqnr_db": 25.0}),
+        (
+            {"agreement": 0.99, "sqnr_db": 6.0},
+            {"quantization": "int8", "backend": "openvino", "agreement": 0.99, "sqnr_db": 25.0},
+        ),
     ],
 )
 def test_an_ordinary_loss_is_not(one, other):

@@ -57,7 +57,6 @@ def test_int8_is_small_and_true(rows):
     row = rows["tflite-int8"]
     assert row["artifact"]["size_bytes"] < 90_000
     assert row["versus_source"]["size_ratio"] > 9
-    assert row["versus_source"]["verdict"] in {"faster", "slower", "same"}
     low, high = row["versus_source"]["speedup_ci95"]
     assert low <= row["versus_source"]["speedup"] <= high
     assert row["fidelity"]["feeds"] == 1000

@@ -1,6 +1,7 @@
 """An artifact that needs VNNI is refused where there is none: in an export, in a profile, and by `verify`."""
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -12,6 +13,8 @@ from edgeopt.measure.facts import Facts
 from edgeopt.pipeline.needs import find_misfits, unmet_needs
 
 QUICK = {"seconds": 0.0, "min_iterations": 1}
+ANY_ANSWER = {**QUICK, "allow_degenerate": True}
+"""VNNI is only claimed, so the answers of 8-bit weights may be wrong here."""
 OLD, NEW = "none", "avx512_vnni"
 
 
@@ -42,7 +45,7 @@ def full_range(tmp_path_factory):
             return replace(found, details={**found.details, "int8_features": NEW})
 
         patch.setattr(LocalDevice, "facts", with_vnni)
-        edgeopt.export(targets="onnx-int8", out=out, settings=["reduce_range=false"], **QUICK)
+        edgeopt.export(targets="onnx-int8", out=out, settings=["reduce_range=false"], **ANY_ANSWER)
     return out / "demo"
 
 
@@ -51,8 +54,8 @@ def test_the_sentence_names_the_feature_the_processor_and_the_setting():
     error = unmet_needs(facts, "onnx-int8", ["vnni"], "reduce_range=true")
     assert (error.kind, error.message, error.hint) == (
         "unavailable",
-        "this file needs VNNI, which the processor of ssh://box (Xeon E5) lacks: its results would be wrong",
-        "export it again with --set onnx-int8.reduce_range=true",
+        "this file needs VNNI, which ssh://box (Xeon E5) does not have: its results would be wrong",
+        "export again with --set onnx-int8.reduce_range=true, or with --device for a device that has VNNI",
     )
     assert unmet_needs(facts, "mine", ["vnni"], "").hint == "choose another target for this device"
     assert unmet_needs(facts, "mine", None, "") is None
@@ -73,31 +76,40 @@ def test_a_profile_refuses_it_before_it_runs(full_range, processor):
     (run,) = edgeopt.profile(full_range, **QUICK)
     row = run.results[1]
     assert (row.status, row.error.kind, row.latency, row.fidelity) == ("unavailable", "unavailable", None, None)
-    assert row.error.message.startswith("this file needs VNNI, which the processor of local (")
-    assert row.error.hint == "export it again with --set onnx-int8.reduce_range=true"
+    assert row.error.message.startswith("this file needs VNNI, which local (")
+    assert row.error.hint.startswith("export again with --set onnx-int8.reduce_range=true, or")
 
 
-def test_a_profile_runs_it_where_the_processor_has_vnni(full_range, processor):
+def test_a_profile_runs_it_where_the_processor_reports_vnni(full_range, processor):
     processor(NEW)
-    (run,) = edgeopt.profile(full_range, **QUICK)
+    (run,) = edgeopt.profile(full_range, **ANY_ANSWER)
     assert run.results[1].error is None
+    assert run.results[1].fidelity is not None
 
 
 def test_verify_says_so_too(full_range, processor):
     processor(OLD)
-    (error,) = find_misfits([full_range / "onnx-int8"], LocalDevice()).values()
+    (error,) = find_misfits([full_range / "onnx-int8"], "local").values()
     assert error.message.startswith("this file needs VNNI")
     processor(NEW)
-    assert find_misfits([full_range / "onnx-int8"], LocalDevice()) == {full_range / "onnx-int8": None}
+    assert find_misfits([full_range / "onnx-int8"], "local") == {full_range / "onnx-int8": None}
 
 
-@pytest.mark.parametrize("spoil", [lambda m: m.pop("backend"), lambda m: m.update(needs=3)])
+SPOILT = [
+    lambda m: m.pop("backend"),
+    lambda m: m.update(needs="vnni"),
+    lambda m: m.update(needs=[3]),
+    lambda m: m.update(fallback=None),
+]
+
+
+@pytest.mark.parametrize("spoil", SPOILT)
 def test_a_manifest_that_cannot_be_used_is_told(full_range, tmp_path, spoil):
     manifest = json.loads((full_range / "onnx-int8" / "edgeopt.json").read_text())
     spoil(manifest)
     (tmp_path / "edgeopt.json").write_text(json.dumps(manifest))
-    (error,) = find_misfits([tmp_path], LocalDevice()).values()
-    assert error.message.startswith("its manifest cannot be used: ")
+    (error,) = find_misfits([tmp_path], "local").values()
+    assert error.message.startswith("its edgeopt.json cannot be used: ")
 
 
 def test_an_export_for_a_processor_without_it_keeps_no_such_file(processor, tmp_path):
@@ -111,9 +123,10 @@ def test_the_device_that_is_named_decides_whether_eight_bits_are_tried(processor
     processor(NEW)
     anywhere = edgeopt.export(targets="onnx-int8", out=tmp_path, **QUICK).results[1]
     assert anywhere.warnings[0] == "7-bit weights: this file is right on processors without VNNI too"
-    named = edgeopt.export(targets="onnx-int8", out=tmp_path, device="local", **QUICK).results[1]
-    bits = named.artifact.metadata["weight_bits"]
-    assert bits in {7, 8}
-    assert ("dB more accurate than 7 bits here" in named.warnings[0]) is (bits == 8)
-    assert ("8 bits are not measurably more accurate here" in named.warnings[0]) is (bits == 7)
-    assert read_manifest(tmp_path / "demo" / "onnx-int8")["needs"] == ([] if bits == 7 else ["vnni"])
+    # ONNX Runtime judges 8-bit weights alike on every processor
+    settings = ["quantization=dynamic-int8"]
+    run = edgeopt.export(targets="onnx-int8", out=tmp_path, device="local", settings=settings, **ANY_ANSWER)
+    named = run.results[1]
+    assert named.artifact.metadata["weight_bits"] == 8
+    assert re.match(r"8-bit weights: \d\.\d dB more accurate than 7 bits here, and the device has", named.warnings[0])
+    assert read_manifest(tmp_path / "demo" / "onnx-int8")["needs"] == ["vnni"]

@@ -56,7 +56,6 @@ def test_a_profile_says_of_the_artifacts_what_the_export_said(made, exported):
     assert (run.model, run.data) == (exported[1].model, exported[1].data)
     # which of the two is faster depends on the processor
     assert {ranked.target for ranked in run.ranking.order} == {"tflite-int8", "tflite-float32"}
-    assert run.ranking.best in {"tflite-int8", "tflite-float32"}
     assert Run.from_json((made / "profile-local.json").read_text()).results == run.results
     assert not list(made.glob(".edgeopt-work-*"))
 

@@ -18,7 +18,8 @@ from edgeopt.options import check_options_class
 from edgeopt.source.choice import resolve_source
 from edgeopt.source.model import LoadedSource, open_source
 from edgeopt.targets import find_targets
-from edgeopt_openvino import conversion, proof, quantization, runner, stacks
+from edgeopt_int8 import host
+from edgeopt_openvino import conversion, proof, quantization, runner, saving, stacks
 from edgeopt_openvino.backend import OpenVino
 from edgeopt_openvino.folding import fold_scales
 from edgeopt_openvino.operators import Operators
@@ -539,12 +540,14 @@ def stack(*biased: bool, activation: str = "relu") -> Any:
     """Dense layers, each with or without a bias."""
     ops, rng = openvino().opset13, np.random.default_rng(3)
     last = ops.parameter([1, 16], np.float32, name="x")
+    last.output(0).get_tensor().set_names({"x"})
     given = last
     for has_bias in biased:
         last = ops.matmul(last, ops.constant(rng.normal(size=(16, 16)).astype("float32")), False, False)
         if has_bias:
             last = ops.add(last, ops.constant(rng.normal(size=(1, 16)).astype("float32")))
-        last = getattr(ops, activation)(last) if activation == "relu" else ops.softmax(last, 1)
+        last = ops.relu(last) if activation == "relu" else ops.softmax(last, 1)
+    last.output(0).get_tensor().set_names({"y"})
     return openvino().Model([ops.result(last)], [given], "stack")
 
 
@@ -552,8 +555,9 @@ def stack(*biased: bool, activation: str = "relu") -> Any:
     ("model", "is_bare"),
     [
         (lambda: stack(False, False), True),
-        (lambda: stack(True, False), True),
+        (lambda: stack(True, False), False),
         (lambda: stack(False, True), True),
+        (lambda: stack(True, False, True), True),
         (lambda: stack(True, True), False),
         (lambda: stack(False), False),
         (lambda: stack(False, False, activation="softmax"), False),
@@ -563,13 +567,11 @@ def test_a_stack_in_which_a_layer_has_no_bias(model, is_bare):
     assert stacks.has_bare_stack(model()) is is_bare
 
 
-@pytest.mark.parametrize(
-    ("cpuinfo", "has"),
-    [("flags\t\t: fpu avx2 avx512f avx512bw\n", True), ("flags\t\t: fpu avx2\n", False), (None, False)],
-)
-def test_whether_a_trial_can_show_the_fault(tmp_path, monkeypatch, cpuinfo, has):
-    file = tmp_path / "cpuinfo"
-    if cpuinfo is not None:
-        file.write_text(cpuinfo)
-    monkeypatch.setattr(stacks, "CPUINFO", file)
-    assert stacks.has_avx512() is has
+@pytest.mark.parametrize(("flags", "is_fused"), [({"avx512bw"}, True), (set(), False)])
+def test_the_fused_kernel_is_off_where_its_fault_cannot_be_seen(tmp_path, monkeypatch, flags, is_fused):
+    """Here the answers are right with and without it."""
+    monkeypatch.setattr(host, "flags", lambda: frozenset(flags))
+    model, feeds = stack(False, False), [{"x": np.ones((1, 16), "float32")}] * 2
+    saving.save(model, tmp_path / "float.xml", ["y"])
+    proved = proof.prove(model, tmp_path / "int8.xml", feeds, proof.answers(tmp_path / "float.xml", feeds))
+    assert proved.fused_kernels is is_fused

@@ -75,7 +75,7 @@ def write(board, folder):
 
 
 def _topology(board, core):
-    """What OpenVINO reads of a core; without it, it writes where it must not and is killed."""
+    """What OpenVINO reads of a core; without these files it corrupts its memory and is killed."""
     every, cores = f"{(1 << board.cores) - 1:x}\n", f"0-{board.cores - 1}\n"
     implementer, variant, part = 0x41, int(board.variant, 16), int(board.part, 16)
     midr = implementer << 24 | variant << 20 | 0xF << 16 | part << 4 | board.revision

@@ -51,14 +51,7 @@ EVERY_RUNTIME = Recipe(
     tuple(f"{name}=={importlib.metadata.version(name)}" for name in ("ai-edge-litert", "onnxruntime", "openvino")),
 )
 PHONE = Recipe("phone", "amd64", "trixie", f"{COMMON} adbd toybox")
-PYTHON_EVERY_RUNTIME = Recipe(
-    "every-runtime",
-    "arm64",
-    "bookworm",
-    BOARD_PACKAGES,
-    tuple(f"{name}=={importlib.metadata.version(name)}" for name in ("ai-edge-litert", "onnxruntime", "openvino")),
-)
-PHONE = Recipe(
+PYTHON_PHONE = Recipe(
     "python-phone", "amd64", "trixie", f"{PHONE.packages} libstdc++6 python3", (f"ai-edge-litert=={LITERT}",)
 )
 
