@@ -131,7 +131,7 @@ def _artifact_as_json(artifact: Artifact) -> dict[str, Any]:
         "warnings": _warnings(artifact.warnings),
         "calibration_feeds": feeds,
         "needs": _needs(artifact.needs),
-        "fallback": _text(artifact.fallback, "fallback"),
+        "fallback": _fallback(artifact.fallback),
     }
 
 
@@ -143,6 +143,15 @@ def _needs(needs: Any) -> list[str]:
         if _text(need, "needs") not in KNOWN:
             raise _misfit("needs", need, f"one of {', '.join(sorted(KNOWN))}")
     return list(needs)
+
+
+def _fallback(fallback: Any) -> str:
+    """Return the fallback, if it is a setting or empty."""
+    from edgeopt.measure.instructions import SETTING
+
+    if _text(fallback, "fallback") and not SETTING.fullmatch(fallback):
+        raise _misfit("fallback", fallback, "a setting as --set takes it")
+    return str(fallback)
 
 
 def _metadata(metadata: Any) -> dict[str, Any]:

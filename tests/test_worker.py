@@ -52,6 +52,7 @@ class Speechless:
         ({"needs": ("sse9",)}, "Artifact.needs holds sse9 of type str; wanted one of dotprod, i8mm, vnni"),
         ({"needs": ([],)}, "Artifact.needs holds [] of type list; wanted a text"),
         ({"needs": "vnni"}, "Artifact.needs holds vnni of type str; wanted a tuple of texts"),
+        ({"fallback": "a b"}, "Artifact.fallback holds a b of type str; wanted a setting as --set takes it"),
         ({"fallback": None}, "Artifact.fallback holds None of type NoneType; wanted a text"),
         ({"files": "a.bin"}, "Artifact.files holds a.bin of type str; wanted a tuple of paths"),
         ({"files": (5,)}, "Artifact.files holds 5 of type int; wanted a path"),

@@ -51,6 +51,7 @@ def prepare(
     from edgeopt.errors import ExitCode, UsageError
 
     check_json(json)
+    _refuse_emulated(name, "prepare", "install packages here, with pip")
     if name == LOCAL or "://" in name:
         raise UsageError(f"{name} is no device that you named", hint="give it a name: edgeopt devices add NAME URI")
     entry = find_entry(name)
@@ -90,6 +91,7 @@ def clean(
     from edgeopt.errors import UsageError
 
     check_json(json)
+    _refuse_emulated(name, "clean")
     if name == LOCAL:
         raise UsageError("edgeopt has no work folder on this machine", hint="name another device")
     entry = find_entry(name)
@@ -108,6 +110,20 @@ def clean(
         clean(transport, found)
     forget_python(entry, found.path, found.base)
     deliver(document, json, Paragraph(f"{found.path} is removed."))
+
+
+def _refuse_emulated(name: str, what: str, hint: str = "") -> None:
+    """Refuse an emulated processor: it is this machine.
+
+    Raises:
+        UsageError: The name or address is that of one.
+    """
+    from edgeopt.devices import is_here
+    from edgeopt.devices.book import LOCAL
+    from edgeopt.errors import UsageError
+
+    if name != LOCAL and is_here(name):
+        raise UsageError(f"{name} is this machine with another processor: there is nothing to {what}", hint=hint)
 
 
 def confirm(*, yes: bool) -> None:

@@ -109,7 +109,4 @@ def _transport(uri: str, *, key: Path | None = None, jump: str = "", workdir: st
         from edgeopt.devices.adb import AdbTransport, only_serial
 
         return AdbTransport(match["serial"] or only_serial(), workdir=workdir)
-    if uri.startswith(SCHEME):
-        message = f"{uri} is this machine with another processor: it has nothing to prepare or to clean"
-        raise UsageError(message, hint="install packages here, with pip")
     raise UsageError(f"no device is called {uri!r}", hint=f"known: {FORMS}")

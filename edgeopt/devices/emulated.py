@@ -55,7 +55,7 @@ class EmulatedDevice(LocalDevice):
 
     def __init__(self, model: str, name: str = "") -> None:
         super().__init__()
-        if not _MODEL.fullmatch(model):
+        if not _MODEL.fullmatch(model) or model == "help":
             raise UsageError(f"{model!r} is not a processor's name", hint=f"for instance {EXAMPLE}")
         self._model = model
         self.uri = f"{SCHEME}{model}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ BY_FLAG = {
 SPELT = {"vnni": "VNNI", "dotprod": "dotprod", "i8mm": "i8mm"}
 """How users know a feature."""
 KNOWN = frozenset(SPELT)
+SETTING = re.compile(r"[A-Za-z_]\w*=[\w.+-]+")
+"""What `Artifact.fallback` may be: users copy it into a shell."""
 _X86 = frozenset({"x86_64", "amd64", "i386", "i486", "i586", "i686"})
 
 

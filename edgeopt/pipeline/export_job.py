@@ -95,6 +95,7 @@ class ExportJob(Job):
             entry.exported, entry.folder = exported, exported.folder
             entry.gzip_bytes = size.gzip_bytes(exported.folder)
             if unmet := unmet_needs(self.found.facts, entry.name, exported.needs, exported.fallback):
+                unmet.hint = f"it was not kept; {unmet.hint}"
                 raise unmet
             if self.native is None:
                 self._compare(entry, exported, self._source.result().outputs, self.feeds.read_labels())

@@ -109,8 +109,12 @@ class Job:
     def _leave_untimed(self) -> None:
         """Note that nothing is timed on this device, and tell which options have no effect there."""
         self.found.untimed = self.device.untimed
-        self.found.source_untimed = self.found.source_untimed or self.device.untimed
-        asked = {"--ops": self.settings.ops, "--sustained": self.settings.sustained_s is not None}
+        self.found.source_untimed = self.found.source_untimed or "it answered on this machine"
+        asked = {
+            "--ops": self.settings.ops,
+            "--sustained": self.settings.sustained_s is not None,
+            "--resume": self.settings.resume,
+        }
         if ignored := [option for option, is_asked in asked.items() if is_asked]:
             self.progress.say(f"{self.device.uri} is not timed; without effect there: {', '.join(ignored)}")
 

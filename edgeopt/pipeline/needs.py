@@ -9,7 +9,7 @@ from edgeopt.devices import open_device
 from edgeopt.devices.preflight import Preflight
 from edgeopt.devices.remote import NoPythonError
 from edgeopt.errors import BadInputError, EdgeoptError, UnavailableError
-from edgeopt.measure.instructions import SPELT, is_x86, lacks_dot_product, missing
+from edgeopt.measure.instructions import KNOWN, SETTING, SPELT, is_x86, lacks_dot_product, missing
 from edgeopt.pipeline.dot_product import INT8
 from edgeopt.registry import find_backends
 
@@ -32,7 +32,10 @@ def unmet_needs(facts: Facts, target: str, needs: Iterable[str] | None, fallback
     lacking = missing(needs or (), facts.machine, facts.details)
     if not lacking:
         return None
-    listed = ", ".join(SPELT.get(need, need) for need in lacking)
+    listed = ", ".join(dict.fromkeys(SPELT.get(need, need) for need in lacking))
+    if not KNOWN.issuperset(lacking):
+        message = f"this file needs {listed}; this edgeopt does not know all of it"
+        return UnavailableError(message, hint="update edgeopt, or choose another target for this device")
     message = f"this file needs {listed}, which {_processor(facts)} does not have: its results would be wrong"
     if not fallback:
         return UnavailableError(message, hint="choose another target for this device")
@@ -49,7 +52,7 @@ def declared(manifest: Mapping[str, Any]) -> tuple[tuple[str, ...] | None, str]:
     needs, fallback = manifest.get("needs"), manifest.get("fallback", "")
     if needs is not None and not (isinstance(needs, list) and all(isinstance(need, str) for need in needs)):
         raise TypeError(f"needs is {needs!r}")
-    if not isinstance(fallback, str):
+    if not (isinstance(fallback, str) and (not fallback or SETTING.fullmatch(fallback))):
         raise TypeError(f"fallback is {fallback!r}")
     return None if needs is None else tuple(needs), fallback
 
@@ -68,14 +71,15 @@ def find_misfits(folders: Iterable[Path], device: str) -> dict[Path, EdgeoptErro
     opened = open_device(device)
     try:
         facts, preflight = opened.facts(), Preflight(opened)
-        return {folder: _misfit(read_manifest(folder), facts, preflight) for folder in folders}
+        return {folder: _misfit(folder, facts, preflight) for folder in folders}
     finally:
         opened.close()
 
 
-def _misfit(manifest: Mapping[str, Any], facts: Facts, preflight: Preflight) -> EdgeoptError | None:
-    """Return why the artifact of a manifest cannot run on a device, or None."""
+def _misfit(folder: Path, facts: Facts, preflight: Preflight) -> EdgeoptError | None:
+    """Return why an artifact cannot run on a device, or None."""
     try:
+        manifest = read_manifest(folder)
         needs, fallback = declared(manifest)
         registered = find_backends().get(manifest["backend"])
         unmet = unmet_needs(facts, str(manifest["target"]), needs, fallback) or _undeclared(manifest, needs, facts)
@@ -86,7 +90,8 @@ def _misfit(manifest: Mapping[str, Any], facts: Facts, preflight: Preflight) -> 
     except NoPythonError as error:
         return error
     except (KeyError, TypeError) as error:
-        return BadInputError(f"its edgeopt.json cannot be used: {error!r}", hint="export it again")
+        reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+        return BadInputError(f"its edgeopt.json cannot be used: {reason}", hint="export it again")
     except EdgeoptError as error:
         return error
     return UnavailableError(misfit.reason, hint=misfit.hint) if misfit else None
@@ -94,7 +99,10 @@ def _misfit(manifest: Mapping[str, Any], facts: Facts, preflight: Preflight) -> 
 
 def _undeclared(manifest: Mapping[str, Any], needs: tuple[str, ...] | None, facts: Facts) -> UnavailableError | None:
     """Return that it is not known whether an int8 artifact is right on a processor without VNNI."""
-    is_int8 = dict(manifest.get("metadata") or {}).get("quantization") in INT8
+    metadata = manifest.get("metadata") or {}
+    if not isinstance(metadata, dict):
+        raise TypeError(f"metadata is {metadata!r}")
+    is_int8 = metadata.get("quantization") in INT8
     if needs is not None or not is_int8 or not (is_x86(facts.machine) and lacks_dot_product(facts.details)):
         return None
     message = (

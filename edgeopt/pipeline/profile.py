@@ -257,7 +257,9 @@ def run_profile(path: Path, devices: tuple[str, ...], settings: ExportSettings, 
             raise
     found = tuple(run.run for run in runs if run.run is not None)
     failure = next((run.failure for run in runs if run.failure is not None), None)
-    code = max(_code(run, settings) for run in found)
+    # One artifact whose own folder was given is asked for by name, too.
+    named = (*split_names(settings.targets), *(made.names if made.folder != path.absolute() else ()))
+    code = max(_code(run, settings, named) for run in found)
     return Profiles(found, tuple(run.workspace.document for run in runs), code, failure)
 
 
@@ -295,10 +297,14 @@ def _one_after_another(runs: Iterable[_OneDevice]) -> None:
         run.carry_out()
 
 
-def _code(run: Run, settings: ExportSettings) -> ExitCode:
+def _code(run: Run, settings: ExportSettings, named: tuple[str, ...]) -> ExitCode:
     """Return the exit code of one run; a ranking without a best counts only where the user stated a bound."""
     is_stated = settings.min_agreement is not None or settings.min_sqnr_db is not None
-    return exit_code(run if is_stated else replace(run, ranking=None), split_names(settings.targets))
+    code = exit_code(run if is_stated else replace(run, ranking=None), named)
+    is_judged = any(row.status == "ok" and row.fidelity is not None for row in run.results[1:])
+    if is_stated and run.ranking is None and not is_judged:
+        return max(code, ExitCode.BUDGET_NOT_MET)
+    return code
 
 
 def _noise(made: Made, scratch: Path, seed: int) -> Path:

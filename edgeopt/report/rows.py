@@ -70,7 +70,7 @@ def _cells(run: Run, result: Result) -> tuple[Cell, ...]:
         _status(result),
         Cell(quantities.size(result.artifact.size_bytes) if result.artifact else ""),
         Cell(quantities.ratio(compared.size_ratio) if compared and compared.size_ratio else ""),
-        _latency(result),
+        _latency(run, result),
         _speedup(result),
         first,
         Cell(quantities.memory(result.memory.peak_bytes) if result.memory else ""),
@@ -89,7 +89,7 @@ def _status(result: Result) -> Cell:
     return Cell(f"{result.status}: {plain(result.error.message)}", style, short=result.status)
 
 
-def _latency(result: Result) -> Cell:
+def _latency(run: Run, result: Result) -> Cell:
     if result.latency is not None:
         latency = result.latency
         if latency.ci95_s is None:
@@ -100,6 +100,8 @@ def _latency(result: Result) -> Cell:
         return Cell(quantities.seconds(result.native.typical_s))
     if result.status != "ok":
         return Cell()
+    if emulator(run) and result.untimed:
+        return Cell("-")  # the first line says why
     return Cell(plain(result.untimed or "not timed"), LOUD, short="-")
 
 

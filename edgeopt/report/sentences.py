@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from edgeopt.report import quantities
 from edgeopt.report.plain import plain
+from edgeopt.report.rows import emulator
 from edgeopt.report.schema import SOURCE_TARGET
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def sentence(run: Run, result: Result) -> str:
     """Return one artifact beside the source model."""
     compared = result.versus_source
     name = plain(result.target)
-    facts = [*_speed(compared, result), *_size(compared)]
+    facts = [*([] if emulator(run) and result.untimed else _speed(compared, result)), *_size(compared)]
     text = f"{name} is {_joined(facts)}" if facts else name
     if result.fidelity is None:
         return f"{text}."

@@ -316,8 +316,9 @@ def test_an_emulated_processor_with_a_name(cli, tmp_path):
     )
     prepared = cli("devices", "prepare", "old", "--yes")
     assert prepared.code == 2
-    message, hint = prepared.err.splitlines()[-2:]
-    assert message.endswith(
-        "qemu://Haswell is this machine with another processor: it has nothing to prepare or to clean"
-    )
-    assert hint == "hint: install packages here, with pip"
+    assert prepared.err.splitlines() == [
+        "error: old is this machine with another processor: there is nothing to prepare",
+        "hint: install packages here, with pip",
+    ]
+    cleaned = cli("devices", "clean", "qemu://Haswell", "--yes")
+    assert cleaned.err == "error: qemu://Haswell is this machine with another processor: there is nothing to clean\n"

@@ -98,9 +98,12 @@ dist/model/target is as it was written (2 files)
             "path": "dist/model/target",
             "files": 2,
             "problems": [],
-            "misfit": {
-                "message": "this file needs VNNI, which local (Old) does not have: its results would be wrong",
-                "hint": "export again with --set target.reduce_range=true, or with --device for a device that has VNNI",
+            "misfits": {
+                "local": {
+                    "message": "this file needs VNNI, which local (Old) does not have: its results would be wrong",
+                    "hint": "export again with --set target.reduce_range=true,"
+                    " or with --device for a device that has VNNI",
+                }
             },
         }
     ]
@@ -137,6 +140,34 @@ def test_a_phone_without_python(cli, needy, monkeypatch):
         4,
         ["  cannot run on local: local: it has no Python", "  hint: install it"],
     )
+
+
+def test_one_broken_manifest_hides_no_other_artifact(cli, needy):
+    broken = needy.parent / "broken"
+    broken.mkdir()
+    (broken / "edgeopt.json").write_text('{"files": [{"path": "x", "bytes": "x", "sha256": ""}]}')
+    ended = cli("verify", "dist", "--device", "local")
+    assert ended.code == 8
+    assert "dist/model/broken has changed" in ended.out
+    assert "dist/model/target is as it was written (2 files)" in ended.out
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"metadata": ["quantization"], "needs": None}, "metadata is ['quantization']"),
+        ({"needs": "vnni"}, "needs is 'vnni'"),
+        ({"fallback": "x=1; rm -rf ~"}, "fallback is 'x=1; rm -rf ~'"),
+        ({"needs": ["avx99"]}, "this file needs avx99; this edgeopt does not know all of it"),
+        ({"needs": ["vnni", "vnni"]}, "this file needs VNNI, which"),
+    ],
+)
+def test_a_manifest_that_says_something_else(cli, needy, change, message):
+    manifest = json.loads((needy / "edgeopt.json").read_text())
+    (needy / "edgeopt.json").write_text(json.dumps({**manifest, **change}))
+    ended = cli("verify", "dist", "--device", "local")
+    assert ended.code == 4
+    assert message in " ".join(ended.out.split())
 
 
 def test_a_device_that_nobody_knows(cli, artifact):

@@ -1,5 +1,6 @@
 """Processors that qemu-user emulates, as devices."""
 
+import json
 import os
 import shutil
 import sys
@@ -80,7 +81,9 @@ def test_the_processors_are_listed_by_their_names(qemu_user):
     assert not {"Available", "x86", "Recognized"} & set(models)
 
 
-@pytest.mark.parametrize("uri", ["qemu://", "qemu://a b", "qemu://-cpu", "qemu://Haswell,-avx2", "qemu://../x"])
+@pytest.mark.parametrize(
+    "uri", ["qemu://", "qemu://a b", "qemu://-cpu", "qemu://Haswell,-avx2", "qemu://../x", "qemu://help"]
+)
 def test_what_cannot_be_a_processor(uri):
     with pytest.raises(UsageError, match="is not a processor's name"):
         find_device(uri)
@@ -149,6 +152,18 @@ def test_a_profile_judges_and_does_not_time(exported, qemu_user):
     assert emulated.device.details["emulated"].startswith("qemu-user 1")
     assert "on qemu://Haswell, an emulated processor (qemu-user 1" in emulated.table(200)
     assert "qemu://Haswell: qemu://Haswell is not timed; without effect there: --ops" in told.said
+
+
+def test_a_bound_is_not_met_by_what_was_not_judged(exported, qemu_user, tmp_path):
+    shutil.copytree(exported, tmp_path / "demo")
+    file = tmp_path / "demo" / "onnx-int8" / "edgeopt.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "needs": ["vnni"]}))
+    shutil.rmtree(tmp_path / "demo" / "tflite-int8")
+    quick = {"rank": True, "seconds": 0.0, "min_iterations": 1}
+    whole = run_profile(tmp_path / "demo", ("qemu://Haswell",), ExportSettings(**quick), Told())
+    bound = run_profile(tmp_path / "demo", ("qemu://Haswell",), ExportSettings(min_agreement=0.9, **quick), Told())
+    alone = run_profile(file.parent, ("qemu://Haswell",), ExportSettings(**quick), Told())
+    assert (whole.code, bound.code, alone.code) == (ExitCode.OK, ExitCode.BUDGET_NOT_MET, ExitCode.UNAVAILABLE)
 
 
 @pytest.mark.parametrize(("bound", "code"), [({"min_sqnr_db": 10.0}, 0), ({"min_sqnr_db": 90.0}, 7)])

@@ -100,6 +100,7 @@ SPOILT = [
     lambda m: m.update(needs="vnni"),
     lambda m: m.update(needs=[3]),
     lambda m: m.update(fallback=None),
+    lambda m: m.update(fallback="a=1; b"),
 ]
 
 
