@@ -56,7 +56,7 @@ def test_it_is_discovered(installed, tmp_path):
         "distribution": "edgeopt-numpy",
         "version": "0.1.0",
         "module": "edgeopt_numpy",
-        "contract": 1,
+        "contract": 2,
         "backends": [{"name": "numpy", "unavailable": None, "environment": []}],
         "targets": ["numpy-float16", "numpy"],
         "broken": None,

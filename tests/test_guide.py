@@ -83,7 +83,7 @@ def test_a_reader_who_types_all_of_it_has_a_plugin(clean, tmp_path):
     for command in commands():
         code, said[command] = clean.run("sh", "-euc", command, cwd=tmp_path)
         assert code == 0, f"{command}\n{said[command]}"
-    assert "zipped (edgeopt-zipped 0.1.0, contract 1) ready\n" in said["edgeopt plugins"]
+    assert "zipped (edgeopt-zipped 0.1.0, contract 2) ready\n" in said["edgeopt plugins"]
     assert "  targets  zipped-lzma, zipped\n" in said["edgeopt plugins"]
     packed = [tmp_path / "dist" / "demo" / target / "model.zip" for target in ("zipped", "zipped-lzma")]
     assert packed[1].stat().st_size < packed[0].stat().st_size

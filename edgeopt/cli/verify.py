@@ -36,7 +36,7 @@ def verify(
     ] = None,
     json: Json = None,
 ) -> None:
-    """Check the files of an artifact against its manifest, and whether a device can run it."""
+    """Check the files of an artifact against its manifest."""
     from edgeopt.artifact import MANIFEST, verify
     from edgeopt.cli.console import check_json, deliver
     from edgeopt.cli.lists import to_json

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from edgeopt.measure import stats
 from edgeopt.measure.instructions import is_x86, lacks_dot_product
+from edgeopt.report.sentences import listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -29,13 +30,11 @@ def slow_int8(entries: Iterable[Entry], facts: Facts) -> Iterator[str]:
     known = list(entries)
     floats = {entry.plan.target.backend: entry for entry in known if _quantization(entry) == FLOAT}
     pairs = [(entry, floats.get(entry.plan.target.backend)) for entry in known if _quantization(entry) in INT8]
-    slow = [
-        f"{one.name} beside {other.name}" for one, other in pairs if other is not None and _saves_no_time(one, other)
-    ]
+    slow = [one.name for one, other in pairs if other is not None and _saves_no_time(one, other)]
     if slow:
         name = "VNNI" if is_x86(facts.machine) else "dotprod"
-        listed = ", ".join(slow)
-        yield f"no 8-bit dot product ({name}) on this processor: int8 saves memory here, not time ({listed})"
+        verb = "saves" if len(slow) == 1 else "save"
+        yield f"no 8-bit dot product ({name}) on this processor: {listed(slow)} {verb} memory here, not time"
 
 
 def overflow(entry: Entry, entries: Iterable[Entry], facts: Facts) -> str | None:

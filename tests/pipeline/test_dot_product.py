@@ -31,8 +31,8 @@ def entry(name, quantization, backend="tflite", **known):
 @pytest.mark.parametrize(
     ("int8_us", "facts", "notes"),
     [
-        (210, PLAIN, ["no 8-bit dot product (VNNI) on this processor: int8 saves memory here, not time (a beside b)"]),
-        (200, ARM, ["no 8-bit dot product (dotprod) on this processor: int8 saves memory here, not time (a beside b)"]),
+        (210, PLAIN, ["no 8-bit dot product (VNNI) on this processor: a saves memory here, not time"]),
+        (200, ARM, ["no 8-bit dot product (dotprod) on this processor: a saves memory here, not time"]),
         (150, PLAIN, []),
         (210, VNNI, []),
         (210, UNKNOWN, []),
@@ -42,6 +42,12 @@ def entry(name, quantization, backend="tflite", **known):
 def test_int8_that_saves_no_time(int8_us, facts, notes):
     entries = [entry("a", "int8", us=int8_us), entry("b", "none", us=200)]
     assert list(slow_int8(entries, facts)) == notes
+
+
+def test_several_share_one_note():
+    entries = [entry("a", "int8", us=300), entry("b", "none", us=200), entry("c", "dynamic-int8", us=210)]
+    (note,) = slow_int8(entries, PLAIN)
+    assert note.endswith(": a and c save memory here, not time")
 
 
 def test_only_files_of_one_backend_are_compared_and_only_what_was_measured():

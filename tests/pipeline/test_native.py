@@ -168,7 +168,7 @@ def test_a_budget_is_checked_against_the_median_that_there_is(entry):
     entry.plan.plugin = ""
     for median_s, met in ((0.001, True), (0.003, False), (None, None)):
         entry.native = Native("benchmark_model", 1, 50, 0.001, median_s, None, None, None, None, None)
-        (line,) = result_of(entry, Result("source", "", "", "ok"), None).budget
+        (line,) = result_of(entry, Result("source", "", "", "ok"), None, budget=entry.plan.target.budget).budget
         assert (line.value, line.met) == (median_s, met)
 
 
