@@ -17,6 +17,7 @@ HEADINGS = [
     "The same bytes twice",
     "The runner",
     "Requirements",
+    "Processors",
     "Threads",
     "Synchronising",
     "Models it must take",
