@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from edgeopt.api import ExportError
 from edgeopt_int8 import ranges
 from edgeopt_onnxruntime import quantization
-from edgeopt_onnxruntime.conversion import answers_of, first_line, make_float_file
+from edgeopt_onnxruntime.conversion import CHECKED_FEEDS, answers_of, first_line, make_float_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 PREPARED_FILE = "prepared.onnx"
 LOWEST_SQNR_DB = 6.0
 """Below this the error is half of the signal."""
-CHECKED_FEEDS = 2
 COMPARED_FEEDS = 32
 """Two sets of weights are compared on more feeds than a single file is checked on."""
 
