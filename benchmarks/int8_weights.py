@@ -18,7 +18,7 @@ from peer_models import CALIBRATION
 from peers import PREPARE, REFERENCE, Candidate, find_sqnr_db, run_script, write_evaluation
 
 from edgeopt.devices.local import LocalDevice
-from edgeopt.measure import harness, stats
+from edgeopt.measure import harness, stats, verdicts
 from edgeopt.measure.process import Subject
 from edgeopt.measure.session import Session, Settings
 from edgeopt.registry import find_backends
@@ -100,9 +100,10 @@ def compare(model: str, folder: Path) -> None:
             )
             for one in made
         ]
-        found = Session(subjects, Settings(seconds=4, min_launches=6)).run()
+        session = Session(subjects, Settings(seconds=4, min_launches=6))
+        found = session.run()
     for one in made:
-        speedup = stats.compare(found[BASE], found[one.name])
+        speedup = verdicts.compare(found[BASE], found[one.name], session.design)
         if speedup is None or speedup.ci95 is None:
             continue
         low, high = speedup.ci95

@@ -24,7 +24,7 @@ from peer_models import CALIBRATION, NAMES
 import edgeopt
 from edgeopt.artifact import read_manifest
 from edgeopt.devices.local import LocalDevice
-from edgeopt.measure import harness, stats
+from edgeopt.measure import harness, stats, verdicts
 from edgeopt.measure.process import Subject
 from edgeopt.measure.session import Session, Settings
 from edgeopt.pipeline.evaluating import read_outputs
@@ -176,11 +176,14 @@ def compare(model: str, tools: list[str], folder: Path) -> list[Row]:
             )
 
         candidates = [c for c in (*ours, *theirs) if sqnr[c.name] is not None]
-        found = Session([subject(c) for c in candidates], Settings(seconds=4, min_launches=6, rank=True)).run()
-    return [*_rows(model, tools, found, sqnr), *_pick(model, run, found)]
+        session = Session([subject(c) for c in candidates], Settings(seconds=4, min_launches=6, rank=True))
+        found = session.run()
+    return [*_rows(model, tools, found, session.design, sqnr), *_pick(model, run, found, session.design)]
 
 
-def _rows(model: str, tools: list[str], found: dict[str, Measurement], sqnr: dict[str, float | None]) -> list[Row]:
+def _rows(
+    model: str, tools: list[str], found: dict[str, Measurement], design: verdicts.Design, sqnr: dict[str, float | None]
+) -> list[Row]:
     """Return ours beside the peer's, for each tool and number format."""
     rows = []
     for target in (target for tool in tools for target in TOOLS[tool][1:]):
@@ -194,7 +197,9 @@ def _rows(model: str, tools: list[str], found: dict[str, Measurement], sqnr: dic
         for who, measurement in (("median_s", ours), ("peer_median_s", peer)):
             latency = stats.summarise(measurement) if measurement else None
             row[who] = latency.median_s if latency else None
-        speedup = stats.compare(peer, ours) if ours and peer else None  # the ratio is our time over the peer's
+        speedup = (
+            verdicts.compare(peer, ours, design) if ours and peer else None
+        )  # the ratio is our time over the peer's
         if speedup is not None and speedup.ci95 is not None:
             row |= {"ratio": speedup.ratio, "ci95": speedup.ci95}
             as_true = row["sqnr_db"] >= min(row["peer_sqnr_db"], 60) - AS_TRUE_DB
@@ -203,14 +208,14 @@ def _rows(model: str, tools: list[str], found: dict[str, Measurement], sqnr: dic
     return rows
 
 
-def _pick(model: str, run: edgeopt.Run, found: dict[str, Measurement]) -> list[Row]:
+def _pick(model: str, run: edgeopt.Run, found: dict[str, Measurement], design: verdicts.Design) -> list[Row]:
     """Return what `--rank` picked beside the fastest file of any peer."""
     peers = {name: stats.summarise(m) for name, m in found.items() if name.startswith("peer ")}
     fastest = min((name for name in peers if peers[name]), key=lambda name: peers[name].median_s, default=None)
     best = run.ranking.best if run.ranking else None
     if fastest is None or best not in found:
         return []
-    speedup = stats.compare(found[fastest], found[best])
+    speedup = verdicts.compare(found[fastest], found[best], design)
     if speedup is None or speedup.ci95 is None:
         return []
     return [

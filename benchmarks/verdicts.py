@@ -1,10 +1,12 @@
-"""How often the verdict on two artifacts is right: equal copies, and copies made 2 % and 3 % slower on purpose.
+"""How often the verdict on two artifacts is right: equal copies, and copies made slower on purpose by a known factor.
 
-    python benchmarks/verdicts.py --runs 100
+    python benchmarks/verdicts.py --runs 100                              on this machine
+    python benchmarks/verdicts.py --simulate tests/measure/recorded       from recorded launches
 
 One run measures one pair of each kind as `edgeopt export` does. Every result is appended to a journal at once, and
 what is in the journal is not measured again, so the benchmark can be interrupted and resumed. `--record FOLDER` keeps
-samples of 8 launches side by side instead, for the tests.
+the samples of sessions of equal copies, for the simulation and the tests. `--neighbour` keeps a third of every core
+busy meanwhile.
 """
 
 from __future__ import annotations
@@ -14,37 +16,67 @@ import json
 import statistics
 import tempfile
 import time
+from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 
+from neighbour import neighbour
 from specimen import Specimen
+from verdict_simulation import COPIES, VERDICTS, Rates, read_recordings, simulate, wilson
 
 from edgeopt.devices.local import LocalDevice
 from edgeopt.measure import stats
-from edgeopt.measure.session import MAX_LAUNCHES, Session, Settings
+from edgeopt.measure.session import Session, Settings
+from edgeopt.measure.verdicts import QUIET_SHARE, compare
 
-PAIRS = {"equal": (0.00, "same", 0.99), "2 % slower": (0.02, "slower", 0.90), "3 % slower": (0.03, "slower", 0.99)}
-"""By kind of pair: the part of the latency that the copy spins for, the right verdict, how often it must be found."""
-MEASURING_S = 5.0
-RECORDED_ROUNDS = 20
+SECONDS = 5.0
+"""For each artifact of a pair, so 10 s for the pair."""
+RECORDED_LAUNCHES = 8
+RECORDED_ROUNDS = 60
 RECORDED_UNIT_NS = 100
+SIMULATED = 2000
 
 
-def measure_pair(specimen: Specimen, extra_ns: int, seed: int) -> dict[str, object]:
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of pair: which verdicts are wrong, and how often the right one must be found."""
+
+    slower: float
+    wrong: tuple[str, ...]
+    right: str
+    wanted: float
+    most_wrong: float = 0.01
+
+
+KINDS = {
+    "equal": Kind(0.0, ("faster", "slower"), "same", 0.0),
+    "2 % slower": Kind(0.02, ("faster", "same"), "slower", 0.75),
+    "3 % slower": Kind(0.03, ("faster", "same"), "slower", 0.90),
+    "30 % slower": Kind(0.30, ("faster", "same", "unclear"), "slower", 1.0),
+}
+
+
+def measure_pair(specimen: Specimen, extra_ns: int, seed: int, seconds: float) -> dict[str, object]:
     """Measure a plain copy and one that is slower by `extra_ns`; return the verdict and what it took."""
     begin = time.perf_counter()
     subjects = [specimen.subject("source"), specimen.subject("copy", extra_ns)]
-    found = Session(subjects, Settings(seed=seed), source="source").run()
+    session = Session(subjects, Settings(seconds=seconds, seed=seed), source="source")
+    found = session.run()
     wall_s = time.perf_counter() - begin
     source, copy = found["source"], found["copy"]
     if source.error or copy.error:
         raise SystemExit(f"the pair could not be measured: {found}")
-    speedup = stats.compare(copy, source)
+    speedup = compare(copy, source, session.design)
     latencies = [stats.summarise(measurement) for measurement in (source, copy)]
-    if speedup is None or None in latencies:
+    if speedup is None or speedup.ci95 is None or None in latencies:
         raise SystemExit("nothing was timed")
+    control = session.design.control
     return {
         "verdict": speedup.verdict,
         "ratio": speedup.ratio,
+        "ci95": speedup.ci95,
+        "within": speedup.within,
+        "control": control and control.ratio,
         "launches": len(source.launches),
         "measuring_s": sum(sum(latency.samples_s) for latency in latencies if latency),
         "wall_s": wall_s,
@@ -57,32 +89,55 @@ def find_latency_ns(specimen: Specimen) -> float:
     latency = stats.summarise(found)
     if latency is None:
         raise SystemExit(f"the artifact could not be measured: {found}")
-    return stats.quantile(sorted(latency.samples_s), stats.QUIET_SHARE) * 1e9
+    return stats.quantile(sorted(latency.samples_s), QUIET_SHARE) * 1e9
 
 
 def print_table(results: dict[str, list[dict[str, object]]]) -> bool:
-    """Print how often each kind of pair was judged right, and return whether that is often and quick enough."""
-    print(f"{'pair':11} {'runs':>5} {'right':>7} {'wanted':>7} {'launches':>9} {'measuring':>16} {'wall':>7}  ratios")
+    """Print how each kind of pair was judged, and return whether that is right often enough."""
+    print(f"{'pair':12} {'runs':>4} {'faster':>7} {'slower':>7} {'same':>5} {'unclear':>8}", end=" ")
+    print(f"{'launches':>8} {'measuring':>16} {'wall':>7}  ratios")
     fine = True
-    for kind, (_, verdict, wanted) in PAIRS.items():
-        runs = results[kind]
-        right = sum(run["verdict"] == verdict for run in runs) / len(runs)
+    for name, kind in KINDS.items():
+        if not (runs := results[name]):
+            continue
+        counts = {verdict: sum(run["verdict"] == verdict for run in runs) for verdict in VERDICTS}
         launches = statistics.fmean(run["launches"] for run in runs)
         seconds = sorted(run["measuring_s"] for run in runs)
         ratios = sorted(run["ratio"] for run in runs)
         wall_s = statistics.median(run["wall_s"] for run in runs)
-        measuring = f"{statistics.median(seconds):.1f} s, max {seconds[-1]:.1f} s"
-        print(f"{kind:11} {len(runs):5} {right:7.1%} {wanted:7.0%} {launches:9.1f} {measuring:>16}", end=" ")
-        print(f"{wall_s:5.1f} s  {ratios[0]:.4f} to {ratios[-1]:.4f}")
-        fine = fine and right >= wanted and seconds[-1] <= MEASURING_S
+        print(f"{name:12} {len(runs):4} {counts['faster']:7} {counts['slower']:7} {counts['same']:5}", end=" ")
+        print(
+            f"{counts['unclear']:8} {launches:8.1f} {statistics.median(seconds):5.1f} s, max {seconds[-1]:4.1f} s",
+            end="",
+        )
+        print(f" {wall_s:5.1f} s  {ratios[0]:.4f} to {ratios[-1]:.4f}")
+        is_wrong = sum(counts[verdict] for verdict in kind.wrong) / len(runs) > kind.most_wrong
+        fine = fine and not is_wrong and counts[kind.right] / len(runs) >= kind.wanted
     return fine
 
 
-def record(specimen: Specimen, folder: Path, latency_ns: float, seed: int) -> None:
-    """Measure the source and all copies in one session of all launches, and keep the samples for the tests."""
-    copies = [specimen.subject(kind, round(latency_ns * extra)) for kind, (extra, _, _) in PAIRS.items()]
-    settings = Settings(seed=seed, min_launches=MAX_LAUNCHES)
-    found = Session([specimen.subject("source"), *copies], settings, source="source").run()
+def print_simulated(folders: list[Path], seconds: float) -> None:
+    """Print how often each verdict is given in simulated sessions, by machine and by true difference."""
+    print(f"{SIMULATED} simulated sessions each, --seconds {seconds:g}; 95 % intervals of the shares in brackets")
+    headings = (*VERDICTS, "coverage")
+    print(f"{'machine':16} {'pair':12}", *(f"{heading:>16}" for heading in headings), "launches")
+    for folder in folders:
+        recordings = read_recordings(folder)
+        for name, kind in KINDS.items():
+            rates = simulate(recordings, kind.slower, seconds=seconds, sessions=SIMULATED)
+            cells = [_share(rates.verdicts[verdict], rates) for verdict in VERDICTS]
+            print(f"{folder.name:16} {name:12} {' '.join(cells)} {_share(rates.covered, rates)} {rates.launches:8.1f}")
+
+
+def _share(count: int, rates: Rates) -> str:
+    low, high = wilson(count, rates.sessions)
+    return f"{100 * count / rates.sessions:5.1f} ({100 * low:.1f}-{100 * high:.1f})".rjust(16)
+
+
+def record(specimen: Specimen, folder: Path, seed: int) -> None:
+    """Measure equal copies in one session, and keep the samples."""
+    settings = Settings(seconds=2.0, seed=seed, min_launches=RECORDED_LAUNCHES)
+    found = Session([specimen.subject(name) for name in COPIES], settings, source="source").run()
     samples = {}
     for name, measurement in found.items():
         if measurement.error:
@@ -98,37 +153,50 @@ def record(specimen: Specimen, folder: Path, latency_ns: float, seed: int) -> No
     (folder / f"{seed:02}.json").write_text(json.dumps(document, separators=(",", ":")) + "\n", "utf-8")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--runs", type=int, default=100)
-    parser.add_argument("--journal", type=Path, default=Path(tempfile.gettempdir()) / "edgeopt-verdicts.jsonl")
-    parser.add_argument("--record", type=Path, help="write samples for the tests into this folder instead")
-    wanted = parser.parse_args()
-    results: dict[str, list[dict[str, object]]] = {kind: [] for kind in PAIRS}
-    if wanted.journal.exists() and not wanted.record:
+def measure(wanted: argparse.Namespace) -> None:
+    """Measure or record as the command line says."""
+    results: dict[str, list[dict[str, object]]] = {kind: [] for kind in KINDS}
+    if wanted.journal.exists():
         for line in wanted.journal.read_text("utf-8").splitlines():
             result = json.loads(line)
             results[result["pair"]].append(result)
     device = LocalDevice()
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, neighbour() if wanted.neighbour else nullcontext():
         try:
             specimen = Specimen(Path(folder), device)
+            if wanted.record:
+                for seed in range(wanted.runs):
+                    record(specimen, wanted.record, seed)
+                return
             latency_ns = find_latency_ns(specimen)
-            for seed in range(wanted.runs if wanted.record else 0):
-                record(specimen, wanted.record, latency_ns, seed)
-            while not wanted.record and len(results["3 % slower"]) < wanted.runs:
-                for kind, (extra, _, _) in PAIRS.items():
-                    seed = len(results[kind])
-                    if seed >= wanted.runs:
+            for seed in range(wanted.runs):
+                for name, kind in KINDS.items():
+                    if seed < len(results[name]):
                         continue
-                    result = {"pair": kind, **measure_pair(specimen, round(latency_ns * extra), seed)}
-                    results[kind].append(result)
+                    extra_ns = round(latency_ns * kind.slower)
+                    result = {"pair": name, **measure_pair(specimen, extra_ns, seed, wanted.seconds)}
+                    results[name].append(result)
                     with wanted.journal.open("a", encoding="utf-8") as journal:
                         journal.write(json.dumps(result) + "\n")
         finally:
             device.close()
-    if not wanted.record and not print_table(results):
-        raise SystemExit("not often enough, or not quickly enough")
+    if not print_table(results):
+        raise SystemExit("wrong too often, or not found often enough")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--runs", type=int, default=100, help="pairs of each kind, or sessions to record")
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="as for edgeopt export")
+    parser.add_argument("--journal", type=Path, default=Path(tempfile.gettempdir()) / "edgeopt-verdicts.jsonl")
+    parser.add_argument("--record", type=Path, help="write samples of equal copies into this folder instead")
+    parser.add_argument("--neighbour", action="store_true", help="keep a third of every core busy meanwhile")
+    parser.add_argument("--simulate", type=Path, help="simulate sessions from the recordings in this folder's folders")
+    wanted = parser.parse_args()
+    if wanted.simulate:
+        print_simulated(sorted(path for path in wanted.simulate.iterdir() if path.is_dir()), wanted.seconds)
+    else:
+        measure(wanted)
 
 
 if __name__ == "__main__":

@@ -199,7 +199,8 @@ Seconds: TypeAlias = Annotated[
         min=0,
         rich_help_panel=MEASURING,
         show_default=True,
-        help="Time each artifact for about so long at most; a clear comparison takes less.",
+        help="Time each artifact for about so long at most, in launches of a quarter of a second; a clear comparison"
+        " takes less.",
     ),
 ]
 MinIterations: TypeAlias = Annotated[

@@ -1,4 +1,4 @@
-"""From raw samples to numbers: intervals over launches, verdicts over rounds.
+"""From raw samples to numbers: latencies, percentiles, and intervals over launches.
 
 Every process has a bias of its own (where its memory lies, which cores it warmed), so samples of one process are no
 independent evidence. A launch is one value; intervals are Student's, over launches.
@@ -9,24 +9,17 @@ from __future__ import annotations
 import math
 import statistics
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from edgeopt.measure.measurement import Launch, Measurement
 
-Verdict: TypeAlias = Literal["faster", "slower", "same"]
-
-SMALLEST_EFFECT = 0.01
-"""A relative difference below this is `same`, however sure it is: nobody ships another file for it."""
 CONFIDENCE = 0.95
 PERCENTILE_CONFIDENCE = 0.99
 TRIMMED_FROM = 5
 """From how many launches on the lowest and the highest are left out of a mean."""
-QUIET_SHARE = 0.1
-"""The part of a round's inferences that counts as undisturbed."""
-CLEAR_SPEEDUP = math.log1p(SMALLEST_EFFECT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,18 +41,6 @@ class Latency:
     threads: int
     samples_s: tuple[float, ...]
     steady: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Speedup:
-    """How many times faster an artifact is than another; above 1 is faster."""
-
-    ratio: float
-    ci95: tuple[float, float] | None
-    """None, and no verdict with it, after a single launch."""
-    verdict: Verdict | None
-    clear: bool
-    """Whether another launch would hardly change the verdict."""
 
 
 def summarise(measurement: Measurement) -> Latency | None:
@@ -86,22 +67,6 @@ def summarise(measurement: Measurement) -> Latency | None:
         threads=measurement.threads,
         samples_s=samples_s,
         steady=all(launch.steady for launch in measurement.launches),
-    )
-
-
-def compare(measurement: Measurement, source: Measurement) -> Speedup | None:
-    """Return how many times faster `measurement` is than `source`, None where they share no round."""
-    effects = [effect for effect in _launch_effects(measurement, source) if effect is not None]
-    if not effects:
-        return None
-    mean, half = interval(effects)
-    if not math.isfinite(half):
-        return Speedup(math.exp(mean), None, None, clear=False)
-    return Speedup(
-        ratio=math.exp(mean),
-        ci95=(math.exp(mean - half), math.exp(mean + half)),
-        verdict=_judge(mean, half),
-        clear=_is_clear(mean, half),
     )
 
 
@@ -144,21 +109,27 @@ def quantile(ordered: Sequence[float], share: float) -> float:
 
 
 def interval(values: Sequence[float]) -> tuple[float, float]:
-    """Return the mean of values, one per launch, and half of its 95 % interval; infinite for a single value.
+    """Return the mean of values, one per launch, and half of its 95 % interval; infinite for a single value."""
+    mean, error, freedom = mean_and_error(values)
+    return mean, t_quantile((1 + CONFIDENCE) / 2, freedom) * error if freedom else math.inf
 
-    From five values on the lowest and the highest are trimmed, since a launch that fell into a disturbance would spoil
-    both; the interval pays for it with wider quantiles (J. W. Tukey and D. H. McLaughlin, 1963). For fewer values it is
-    Student's.
+
+def mean_and_error(values: Sequence[float]) -> tuple[float, float, int]:
+    """Return the mean of values, one per launch, its standard error, and the degrees of freedom for Student's t.
+
+    From five values on, the lowest and the highest are trimmed, since a launch that fell into a disturbance would spoil
+    both; the interval pays for it with fewer degrees of freedom (J. W. Tukey and D. H. McLaughlin, 1963). A single
+    value has no degree of freedom.
     """
     count = len(values)
-    if count < 2:  # noqa: PLR2004 - one value has no spread
-        return values[0], math.inf
+    if count == 1:
+        return values[0], math.inf, 0
     cut = 1 if count >= TRIMMED_FROM else 0
     kept = sorted(values)[cut : count - cut]
     pulled_in = [min(max(value, kept[0]), kept[-1]) for value in values]
     degrees = len(kept) - 1
     error = statistics.stdev(pulled_in) * math.sqrt((count - 1) / (len(kept) * degrees))
-    return statistics.fmean(kept), t_quantile((1 + CONFIDENCE) / 2, degrees) * error
+    return statistics.fmean(kept), error, degrees
 
 
 def t_quantile(probability: float, freedom: int) -> float:
@@ -186,28 +157,3 @@ def t_probability(value: float, freedom: int) -> float:
         total += term
     inside = 2 / math.pi * (angle + sine * total) if odd else sine * total
     return 0.5 + inside / 2
-
-
-def _launch_effects(measurement: Measurement, source: Measurement) -> Iterable[float | None]:
-    """Return, for each launch that both were in, the logarithm of the speed-up: the median over its rounds."""
-    others = {launch.number: launch for launch in source.launches}
-    for launch in measurement.launches:
-        other = others.get(launch.number)
-        effects = [
-            math.log(quantile(sorted(theirs), QUIET_SHARE) / quantile(sorted(ours), QUIET_SHARE))
-            for ours, theirs in zip(launch.rounds, other.rounds if other else (), strict=False)
-            if ours and theirs
-        ]
-        yield statistics.median(effects) if effects else None
-
-
-def _judge(mean: float, half: float) -> Verdict:
-    """Return the verdict on a logarithm of a speed-up that is sure to within `half`."""
-    if abs(mean) < CLEAR_SPEEDUP or abs(mean) <= half:
-        return "same"
-    return "faster" if mean > 0 else "slower"
-
-
-def _is_clear(mean: float, half: float) -> bool:
-    """Whether the interval lies wholly outside or wholly inside of the smallest effect."""
-    return abs(mean) - half > CLEAR_SPEEDUP or abs(mean) + half < CLEAR_SPEEDUP

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 from edgeopt.errors import DeviceError, EdgeoptError, LinkLostError, UsageError
 from edgeopt.measure.cooling import Cooling
 from edgeopt.measure.process import UNUSABLE, Process, as_error
-from edgeopt.measure.stats import Verdict, interval
+from edgeopt.measure.stats import interval
 
 if TYPE_CHECKING:
     import threading
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from edgeopt.measure.facts import Health
     from edgeopt.measure.process import Conversation, Subject
+    from edgeopt.measure.verdicts import Verdict
 
 PARTS_S = (60.0, 30.0, 20.0, 10.0, 5.0, 2.0, 1.0)
 LEAST_PARTS = 3
@@ -270,7 +271,7 @@ class Endurance:
 
 
 def compare(part: Part, other: Part, noise: float = 0.0) -> Verdict | None:
-    """Return whether a part is `faster` or `slower` than another; `same` where that is not sure, or hardly matters.
+    """Return whether a part is `faster` or `slower` than another, the `same` within 3 %, or `unclear`.
 
     None where a part has no interval, as of a single slice: how sure a difference is, is not known then.
 
@@ -283,9 +284,10 @@ def compare(part: Part, other: Part, noise: float = 0.0) -> Verdict | None:
         return None
     difference = math.log(other.median_s / part.median_s)
     unsure = math.hypot(math.log(part.ci95_s[1] / part.median_s), math.log(other.ci95_s[1] / other.median_s))
-    if abs(difference) <= max(unsure, noise, math.log1p(SMALLEST_EFFECT)):
-        return "same"
-    return "faster" if difference > 0 else "slower"
+    margin, smallest = max(unsure, noise), math.log1p(SMALLEST_EFFECT)
+    if abs(difference) > max(margin, smallest):
+        return "faster" if difference > 0 else "slower"
+    return "same" if abs(difference) + margin <= smallest else "unclear"
 
 
 def reversal(parts: Sequence[Part]) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edgeopt.measure import stats
+from edgeopt.measure import verdicts
 from edgeopt.measure.instructions import is_x86, lacks_dot_product
 from edgeopt.report.sentences import listed
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from edgeopt.measure.facts import Facts
     from edgeopt.measure.fidelity import Fidelity
+    from edgeopt.measure.verdicts import Design
     from edgeopt.pipeline.entries import Entry
 
 INT8, FLOAT = ("int8", "dynamic-int8"), "none"
@@ -23,14 +24,14 @@ MOST_GAIN = 1.05
 """int8 saves no time if its speed-up over float is certainly below this."""
 
 
-def slow_int8(entries: Iterable[Entry], facts: Facts) -> Iterator[str]:
+def slow_int8(entries: Iterable[Entry], facts: Facts, design: Design) -> Iterator[str]:
     """Yield a note if int8 artifacts are not faster than float ones of the same backend for lack of a dot product."""
     if facts.details.get("emulated") or not lacks_dot_product(facts.details):
         return  # an emulator's times say nothing about the processor
     known = list(entries)
     floats = {entry.plan.target.backend: entry for entry in known if _quantization(entry) == FLOAT}
     pairs = [(entry, floats.get(entry.plan.target.backend)) for entry in known if _quantization(entry) in INT8]
-    slow = [one.name for one, other in pairs if other is not None and _saves_no_time(one, other)]
+    slow = [one.name for one, other in pairs if other is not None and _saves_no_time(one, other, design)]
     if slow:
         name = "VNNI" if is_x86(facts.machine) else "dotprod"
         verb = "saves" if len(slow) == 1 else "save"
@@ -70,11 +71,11 @@ def _quantization(entry: Entry) -> str:
     return str(entry.exported.metadata.get("quantization", "")) if entry.exported else ""
 
 
-def _saves_no_time(one: Entry, other: Entry) -> bool:
+def _saves_no_time(one: Entry, other: Entry, design: Design) -> bool:
     """Whether an artifact is certainly not faster than another by more than a little."""
     if one.measurement is None or other.measurement is None:
         return False
-    speedup = stats.compare(one.measurement, other.measurement)
+    speedup = verdicts.compare(one.measurement, other.measurement, design)
     return speedup is not None and speedup.ci95 is not None and speedup.ci95[1] < MOST_GAIN
 
 

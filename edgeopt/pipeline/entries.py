@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from edgeopt.errors import EdgeoptError
     from edgeopt.measure.fidelity import Fidelity
     from edgeopt.measure.measurement import Measurement
+    from edgeopt.measure.verdicts import Speedup
     from edgeopt.pipeline.exporting import Exported
     from edgeopt.pipeline.plan import Plan, Refusal
 
@@ -73,7 +74,7 @@ class Entry:
 def result_of(
     entry: Entry,
     source: schema.Result,
-    source_measurement: Measurement | None,
+    speedup: Speedup | None,
     *,
     budget: Mapping[str, float],
     doubt: str | None = None,
@@ -83,7 +84,7 @@ def result_of(
     Args:
         entry: What is known of it.
         source: The row of the source model.
-        source_measurement: What was measured of the source model, None when nothing was.
+        speedup: How many times faster than the source model it is; None when one of them was not timed.
         budget: Its limits, by name.
         doubt: The likely cause of a low accuracy, else None.
     """
@@ -101,7 +102,7 @@ def result_of(
         latency=latency,
         memory=memory,
         fidelity=_fidelity_record(entry.fidelity),
-        versus_source=_comparison(entry, artifact, source, source_measurement),
+        versus_source=_comparison(artifact, source, speedup),
         warnings=(*_warnings(entry), *filter(None, [doubt])),
         untimed=entry.untimed or "",
         operators=entry.operators,
@@ -160,21 +161,16 @@ def _fidelity_record(fidelity: Fidelity | None) -> schema.Fidelity | None:
 
 
 def _comparison(
-    entry: Entry,
-    artifact: schema.ArtifactRecord | None,
-    source: schema.Result,
-    source_measurement: Measurement | None,
+    artifact: schema.ArtifactRecord | None, source: schema.Result, speedup: Speedup | None
 ) -> schema.Comparison | None:
     """Return the artifact beside the source model: size always, speed where both were timed."""
     if artifact is None or source.artifact is None:
         return None
-    both = entry.measurement is not None and source_measurement is not None
-    speedup = stats.compare(entry.measurement, source_measurement) if both else None  # type: ignore[arg-type]
+    size_ratio = source.artifact.size_bytes / artifact.size_bytes if artifact.size_bytes else None
+    if speedup is None:
+        return schema.Comparison(size_ratio, None, None, None)
     return schema.Comparison(
-        size_ratio=source.artifact.size_bytes / artifact.size_bytes if artifact.size_bytes else None,
-        speedup=speedup.ratio if speedup else None,
-        speedup_ci95=speedup.ci95 if speedup else None,
-        verdict=speedup.verdict if speedup else None,
+        size_ratio, speedup.ratio, speedup.ci95, speedup.verdict, speedup.within, speedup.seconds_needed
     )
 
 

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 from edgeopt.artifact import edgeopt_version
 from edgeopt.errors import KINDS, ExitCode
 from edgeopt.measure import size
+from edgeopt.measure.verdicts import MIN_LAUNCHES, Design, compare
 from edgeopt.pipeline.dot_product import overflow, slow_int8
 from edgeopt.pipeline.entries import Entry, error_record, latency_record, memory_record, result_of
 from edgeopt.pipeline.ranking import Bound, rank
 from edgeopt.report import schema
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Mapping
+    from collections.abc import Container, Mapping, Sequence
     from pathlib import Path
 
     from edgeopt.contract import TensorSpec
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from edgeopt.errors import EdgeoptError
     from edgeopt.measure.facts import Facts
     from edgeopt.measure.measurement import Measurement
+    from edgeopt.measure.verdicts import Speedup
     from edgeopt.pipeline.exporting import OpenedModel
     from edgeopt.source.choice import SourceChoice
 
@@ -74,6 +76,10 @@ class Findings:
     health: Mapping[str, Any] = field(default_factory=dict)
     source_error: EdgeoptError | None = None
     source_measurement: Measurement | None = None
+    design: Design = field(default_factory=lambda: Design(MIN_LAUNCHES))
+    """What the verdicts depend on besides the samples; known once something has been timed."""
+    control_problem: str = ""
+    """Why no second copy of an artifact was measured."""
     source_untimed: str = ""
     """Why the source model was not timed on the device."""
     source_doubts: list[str] = field(default_factory=list)
@@ -97,15 +103,12 @@ def make_run(found: Findings) -> schema.Run:
         result_of(
             entry,
             source,
-            found.source_measurement,
+            _speedup(entry, found),
             budget=_budget(entry, found),
             doubt=overflow(entry, entries, found.facts),
         )
         for entry in entries
     ]
-    measurements = {name: entry.measurement for name, entry in found.entries.items() if entry.measurement}
-    if found.source_measurement:
-        measurements[schema.SOURCE_TARGET] = found.source_measurement
     return schema.Run(
         edgeopt=edgeopt_version(),
         started=found.started,
@@ -115,9 +118,35 @@ def make_run(found: Findings) -> schema.Run:
         device=schema.DeviceRecord(**asdict(found.facts), health=found.health),
         results=(source, *rows),
         folder=str(found.folder),
-        notes=tuple(slow_int8(entries, found.facts)),
-        ranking=rank((source, *rows), measurements, found.bound) if found.bound and not found.untimed else None,
+        notes=tuple(slow_int8(entries, found.facts, found.design)),
+        ranking=_ranking(found, (source, *rows)),
+        control=_control_record(found),
     )
+
+
+def _speedup(entry: Entry, found: Findings) -> Speedup | None:
+    """Return how many times faster than the source model an artifact is, None when one of them was not timed."""
+    if entry.measurement is None or found.source_measurement is None:
+        return None
+    return compare(entry.measurement, found.source_measurement, found.design)
+
+
+def _ranking(found: Findings, rows: Sequence[schema.Result]) -> schema.Ranking | None:
+    """Return which artifact to ship; None if nobody asked, or nothing is timed."""
+    if found.bound is None or found.untimed:
+        return None
+    measurements = {name: entry.measurement for name, entry in found.entries.items() if entry.measurement}
+    if found.source_measurement:
+        measurements[schema.SOURCE_TARGET] = found.source_measurement
+    return rank(rows, measurements, found.design, bound=found.bound)
+
+
+def _control_record(found: Findings) -> schema.Control | None:
+    """Return the control as the run keeps it; None if nothing was compared."""
+    control = found.design.control
+    if control is None:
+        return schema.Control(problem=found.control_problem) if found.control_problem else None
+    return schema.Control(control.name, control.ratio, control.ci95, control.launches, found.control_problem)
 
 
 def _budget(entry: Entry, found: Findings) -> Mapping[str, float]:

@@ -23,7 +23,6 @@ from edgeopt.errors import (
 from edgeopt.measure import fidelity
 from edgeopt.measure.facts import summarise_health
 from edgeopt.measure.journal import Journal
-from edgeopt.measure.session import MAX_LAUNCHES, MIN_LAUNCHES
 from edgeopt.pipeline.evaluating import Evaluation, evaluate
 from edgeopt.pipeline.harnesses import again_when_cut
 from edgeopt.pipeline.operators import measure_operators
@@ -93,12 +92,14 @@ class Job:
         if not entries or self.found.source_error is not None:
             return
         self.found.source_untimed = self.found.source_untimed or self._why_source_untimed()
-        session = self._make_session([entry for entry in entries if entry.untimed is None])
+        before = self._when_reached(self.device.health)
+        session = self._make_session([entry for entry in entries if entry.untimed is None], before)
         artifacts = len([name for name in session.subjects if name != SOURCE_TARGET])
         what = f"{artifacts} artifact" + ("" if artifacts == 1 else "s")
         what = what if self.found.source_untimed else f"the source and {what}"
-        self.progress.say(f"measuring {what} side by side, {MIN_LAUNCHES} to {MAX_LAUNCHES} launches of each")
-        before = self._when_reached(self.device.health)
+        looks = session.design.looks
+        launches = f"{looks[0]} to {looks[-1]}" if len(looks) > 1 else f"{looks[0]}"
+        self.progress.say(f"measuring {what} side by side, {launches} launches of each")
         self._session = session
         try:
             if not self._stopping.is_set():
@@ -118,7 +119,7 @@ class Job:
         if ignored := [option for option, is_asked in asked.items() if is_asked]:
             self.progress.say(f"{self.device.uri} is not timed; without effect there: {', '.join(ignored)}")
 
-    def _make_session(self, timed: Iterable[Entry]) -> Session:
+    def _make_session(self, timed: Iterable[Entry], before: Health) -> Session:
         """Return the session that times these artifacts, and the source model where it can be."""
         journal = self._open_journal(timed)
         return self._when_reached(
@@ -131,6 +132,7 @@ class Job:
                 settings=self.settings,
                 progress=self.progress,
                 journal=journal,
+                free_bytes=before.available_bytes,
             )
         )
 
@@ -273,6 +275,7 @@ class Job:
         """Keep what a session has found."""
         outcomes = session.outcomes()
         # First of all: a Ctrl-C may come at any moment.
+        self.found.design, self.found.control_problem = session.design, session.control_problem
         source = outcomes.get(SOURCE_TARGET)
         self.found.source_measurement, self.found.source_error = source, source.error if source else None
         for name, entry in self.found.entries.items():

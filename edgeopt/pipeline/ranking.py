@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import permutations
 from typing import TYPE_CHECKING
 
-from edgeopt.measure import stats
+from edgeopt.measure import verdicts
 from edgeopt.report import quantities, schema
 from edgeopt.report.sentences import UNDECIDED
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from edgeopt.measure.measurement import Measurement
+    from edgeopt.measure.verdicts import Design
 
 DEFAULT_MIN_AGREEMENT = 0.98
 DEFAULT_MIN_SQNR_DB = 20.0
@@ -72,10 +73,10 @@ class _Candidate:
 class _Field:
     """All candidates, and how each of them does beside each other one."""
 
-    def __init__(self, candidates: Sequence[_Candidate]) -> None:
+    def __init__(self, candidates: Sequence[_Candidate], design: Design) -> None:
         self._candidates = candidates
         self._speedups = {
-            (one.name, other.name): stats.compare(one.measurement, other.measurement)
+            (one.name, other.name): verdicts.compare(one.measurement, other.measurement, design)
             for one, other in permutations(candidates, 2)
         }
 
@@ -90,8 +91,10 @@ class _Field:
         yield schema.Ranked(best.name, 1, "")
         for place, candidate in enumerate(others, start=2):
             speedup = self._speedups[candidate.name, best.name]
-            ratio, ci95 = (speedup.ratio, speedup.ci95) if speedup else (None, None)
-            yield schema.Ranked(candidate.name, place, self._why_behind(candidate, best), ratio, ci95)
+            if speedup is not None:  # always, since the field is decided
+                reason = self._why_behind(candidate, best, speedup)
+                facts = speedup.ratio, speedup.ci95, speedup.verdict, speedup.within, speedup.seconds_needed
+                yield schema.Ranked(candidate.name, place, reason, *facts)
 
     def _ordered(self) -> list[_Candidate]:
         """Return the candidates from the best on: again and again the best of those that are left."""
@@ -107,37 +110,44 @@ class _Field:
         fastest = [one for one in candidates if not self._ahead(one, candidates)] or candidates
         return min(fastest, key=lambda one: (one.size_bytes, one.error, one.name))
 
-    def _ahead(self, candidate: _Candidate, others: Sequence[_Candidate]) -> dict[str, stats.Speedup]:
+    def _ahead(self, candidate: _Candidate, others: Sequence[_Candidate]) -> dict[str, verdicts.Speedup]:
         """Return which of the others are faster than a candidate, and what the candidate has beside each of them."""
         found = {o.name: self._speedups[candidate.name, o.name] for o in others if o is not candidate}
         return {name: speedup for name, speedup in found.items() if speedup and speedup.verdict == "slower"}
 
-    def _why_behind(self, candidate: _Candidate, best: _Candidate) -> str:
+    def _why_behind(self, candidate: _Candidate, best: _Candidate, speedup: verdicts.Speedup) -> str:
         """Return in a few words what decided that a candidate is not the best."""
         ahead = self._ahead(candidate, self._candidates)
         if best.name in ahead:
-            return _slower(ahead[best.name])
+            return _slower(speedup)
         if ahead:
             first = min(ahead, key=lambda name: ahead[name].ratio)
             return f"{_slower(ahead[first])} than {first}"
+        if speedup.verdict == "same":
+            beside = f"as fast as {best.name}"
+        else:
+            beside = f"cannot be told from {best.name} ({quantities.within(speedup.within or 0.0)})"
         if candidate.size_bytes > best.size_bytes:
             ratio = quantities.ratio(candidate.size_bytes / best.size_bytes) if best.size_bytes else ""
-            return f"not measurably faster, and {ratio} bigger"
+            return f"{beside}, and {ratio} bigger"
         if candidate.error > best.error:
-            return "not measurably faster, not smaller, and less true"
-        return "neither measurably faster, nor smaller, nor truer; the name decides between equals"
+            return f"{beside}, not smaller, and less accurate"
+        return f"{beside}, neither smaller nor more accurate; the name decides between equals"
 
 
-def rank(results: Sequence[schema.Result], measurements: Mapping[str, Measurement], bound: Bound) -> schema.Ranking:
+def rank(
+    results: Sequence[schema.Result], measurements: Mapping[str, Measurement], design: Design, *, bound: Bound
+) -> schema.Ranking:
     """Return the artifacts in the order in which one would ship them.
 
     The best is the fastest that is true enough and within its budget. Of those that none is faster than, which a stated
-    smallest effect decides (see `stats`), the smallest is taken, then the truest. Where two of them have no verdict
+    smallest effect decides (see `verdicts`), the smallest is taken, then the truest. Where two of them have no verdict
     beside each other, there is no best.
 
     Args:
         results: The rows of a run; the source is a candidate like any other.
         measurements: What was measured, by target.
+        design: What the verdicts depend on besides the samples.
         bound: How true an artifact must be.
     """
     asked = bound.for_model(results)
@@ -150,7 +160,7 @@ def rank(results: Sequence[schema.Result], measurements: Mapping[str, Measuremen
             candidates.append(_Candidate(result, measurements[result.target]))
         else:
             losers.append(schema.Ranked(result.target, None, reason))
-    field = _Field(candidates)
+    field = _Field(candidates, design)
     placed = tuple(field.placed()) if candidates and field.is_decided else ()
     undecided = () if placed else (schema.Ranked(one.name, None, UNDECIDED) for one in candidates)
     return schema.Ranking(
@@ -195,7 +205,7 @@ def _misses(fidelity: schema.Fidelity | None, bound: Bound) -> Iterator[str]:
             yield f"has an SQNR of {quantities.decibel(fidelity.sqnr_db)}, {wanted}"
 
 
-def _slower(speedup: stats.Speedup) -> str:
+def _slower(speedup: verdicts.Speedup) -> str:
     """Return how much slower a candidate is than what it was compared with."""
     low, high = speedup.ci95 or (speedup.ratio, speedup.ratio)
     number, interval = quantities.ratio_range(1 / speedup.ratio, (1 / high, 1 / low))

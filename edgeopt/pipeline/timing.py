@@ -34,6 +34,7 @@ def make_session(  # noqa: PLR0913 - each is a part of its own
     settings: ExportSettings,
     progress: Progress,
     journal: Journal,
+    free_bytes: int | None,
 ) -> Session:
     """Return a session that measures every entry, and the source model where it can run on the device."""
     subjects = make_subjects(saved_model, entries, feeds, device=device, workspace=workspace, settings=settings)
@@ -52,6 +53,7 @@ def make_session(  # noqa: PLR0913 - each is a part of its own
         source=SOURCE_TARGET,
         reconnect=lambda: reconnect(device, progress.say),
         journal=journal,
+        free_bytes=free_bytes,
     )
 
 

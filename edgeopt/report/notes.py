@@ -6,18 +6,19 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgeopt.report import quantities
 from edgeopt.report.plain import plain
 from edgeopt.report.rows import is_on_noise
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from edgeopt.report.schema import Native, Result, Run
+    from edgeopt.report.schema import Comparison, Native, Result, Run
 
 
 def notes(run: Run) -> list[str]:
     """Return every note of a run, each once."""
-    found = [*map(plain, (*run.notes, *run.model.warnings)), *_about_data(run)]
+    found = [*map(plain, (*run.notes, *run.model.warnings)), *_about_data(run), *_about_control(run)]
     concerned: dict[str, list[str]] = {}
     for result in run.results:
         for text in _about(result):
@@ -47,6 +48,19 @@ def _about_data(run: Run) -> Iterator[str]:
         yield f"{' and '.join(done)} on noise{worth}; export with real feeds: --data FILE.npz"
 
 
+def _about_control(run: Run) -> Iterator[str]:
+    """Yield what two copies of one artifact differ by on this device."""
+    control = run.control
+    if control is None:
+        return
+    if control.ratio is not None:
+        apart = f"{100 * (max(control.ratio, 1 / control.ratio) - 1):.1f} %"
+        launches = f"{control.launches} launch{'' if control.launches == 1 else 'es'}"
+        yield f"two copies of {plain(control.target)} differed by {apart} here, in {launches} of each"
+    if control.problem:
+        yield f"no second copy of an artifact was measured as a control: {plain(control.problem)}"
+
+
 def _about(result: Result) -> Iterator[str]:
     """Yield what to know of one result; what its row says already is left out."""
     for warning in result.warnings:
@@ -72,10 +86,24 @@ def _about_time(result: Result) -> Iterator[str]:
         yield f"ran on {plain(accelerator)}"
     if result.latency is not None and result.latency.ci95_s is None:
         yield "measured in one launch only, so neither its interval nor a verdict is known"
+    if result.versus_source is not None and result.versus_source.verdict == "unclear":
+        yield _about_unclear(result.versus_source, sum(result.latency.samples_s) if result.latency else 0.0)
     if result.latency is not None and not result.latency.steady:
         yield "its latency had not settled when its measuring began"
     if result.native is not None:
         yield _about_native(result.native)
+
+
+def _about_unclear(compared: Comparison, timed_s: float) -> str:
+    """Return what would decide whether an artifact is faster than the source."""
+    bound = f" ({quantities.within(compared.within)})" if compared.within else ""
+    text = f"faster or slower than the source is unclear{bound}"
+    if compared.seconds_needed is None:
+        return f"{text}; measure on a quieter device"
+    more_s = max(1.0, compared.seconds_needed - timed_s)
+    return (
+        f"{text}; about {quantities.time_span(round(more_s))} more would decide: --seconds {compared.seconds_needed:g}"
+    )
 
 
 def _about_native(native: Native) -> str:

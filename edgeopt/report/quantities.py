@@ -58,6 +58,11 @@ def ratio_range(value: float, interval: tuple[float, float]) -> tuple[str, str]:
     return f"{value:.{decimals}f}x", f"{interval[0]:.{decimals}f} to {interval[1]:.{decimals}f}"
 
 
+def within(difference: float) -> str:
+    """Return the largest relative difference that is possible, with two digits: `within 2.4 %`."""
+    return f"within {_digits(100 * difference, 2)} %"
+
+
 def size(count: float) -> str:
     """Return bytes with three digits in decimal units: `4.03 MB`."""
     for scale, unit in _SIZES:

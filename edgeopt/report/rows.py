@@ -16,7 +16,7 @@ ON_NOISE = "calibrated on noise"
 NATIVE = "native, not interleaved"
 LOUD = "bold yellow"
 WRONG = "bold red"
-_VERDICTS = {"faster": "green", "slower": "red", "same": ""}
+_VERDICTS = {"faster": "green", "slower": "red"}
 _MEASURES = {
     "accuracy": ("accuracy", "agrees", "SQNR"),
     "agrees": ("agrees", "SQNR", "cosine"),
@@ -111,11 +111,15 @@ def _speedup(result: Result) -> Cell:
         return Cell()
     if compared.verdict == "same":
         return Cell("same")
+    if compared.verdict == "unclear":
+        return Cell(
+            f"unclear ({quantities.within(compared.within)})" if compared.within else "unclear", brief="unclear"
+        )
     text = quantities.ratio_within(compared.speedup, compared.speedup_ci95)
     brief = text.partition(" ±")[0]
     if quantities.is_wide(compared.speedup, compared.speedup_ci95):
         brief = f"~{quantities.ratio(compared.speedup)}"
-    return Cell(text, _VERDICTS[compared.verdict or "same"], brief=brief)
+    return Cell(text, _VERDICTS.get(compared.verdict or "", ""), brief=brief)
 
 
 def _fidelity(run: Run, result: Result) -> dict[str, str]:

@@ -15,7 +15,8 @@ from typing import Any, Literal, TypeAlias
 from edgeopt.report.document import to_json
 
 Status: TypeAlias = Literal["ok", "failed", "unavailable"]
-Verdict: TypeAlias = Literal["faster", "slower", "same"]
+Verdict: TypeAlias = Literal["faster", "slower", "same", "unclear"]
+"""`same` is certain within 1 %; `unclear` is what the measurement did not decide."""
 SOURCE_TARGET = "source"
 
 
@@ -204,6 +205,10 @@ class Comparison:
     speedup: float | None
     speedup_ci95: tuple[float, float] | None
     verdict: Verdict | None
+    within: float | None = None
+    """The largest relative difference in speed that is still possible: 0.024 is 2.4 % either way."""
+    seconds_needed: float | None = None
+    """The `--seconds` that would decide an `unclear` verdict; None if that would take too long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,6 +307,10 @@ class Ranked:
     """Why it is not the best; empty for the best."""
     speedup: float | None = None
     speedup_ci95: tuple[float, float] | None = None
+    verdict: Verdict | None = None
+    """Beside the best one."""
+    within: float | None = None
+    seconds_needed: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,6 +322,19 @@ class Ranking:
     best: str | None
     """None where no artifact is true enough and measured, or which of them is the fastest is not known."""
     order: tuple[Ranked, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """A second copy of one artifact, measured side by side with the first; without noise `ratio` is 1."""
+
+    target: str = ""
+    ratio: float | None = None
+    ci95: tuple[float, float] | None = None
+    """None after a single launch."""
+    launches: int = 0
+    problem: str = ""
+    """Why there is none, or it ended early."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -333,6 +355,8 @@ class Run:
     """What several measurements together show, in sentences."""
     ranking: Ranking | None = None
     """Which artifact to ship, where that was asked for."""
+    control: Control | None = None
+    """What two copies of one artifact differ by here; it widens the intervals of all speed-ups."""
 
     def to_json(self, *, indent: int | None = 1) -> str:
         """Return the document as strict JSON: no NaN, no Infinity."""

@@ -57,6 +57,8 @@ def ranking_lines(ranking: Ranking) -> list[str]:
         lines = [f"None yet: more than one {bound}."]
     elif ranking.best is None:
         lines = [f"None: no artifact was timed and {bound}."]
+    elif any(ranked.verdict == "unclear" for ranked in ranking.order):
+        lines = [f"{plain(ranking.best)}: nothing measurably faster here {bound}."]
     else:
         lines = [f"{plain(ranking.best)}: the fastest here that {bound}."]
     return lines + [f"not {plain(ranked.target)}: {plain(ranked.reason)}" for ranked in ranking.order if ranked.reason]
@@ -90,10 +92,12 @@ def _speed(compared: Comparison | None, result: Result) -> list[str]:
     if compared is None or compared.speedup is None or compared.speedup_ci95 is None:
         return [f"not timed here ({plain(result.untimed)})"] if result.untimed else []
     low, high = compared.speedup_ci95
-    if compared.verdict == "same":
-        if max(high, 1 / low) <= SURELY_SAME:
-            return ["as fast as the source"]
-        return [f"not measurably faster or slower than the source ({low:.2f}x to {high:.2f}x)"]
+    # Documents of older versions say `same` of what is unclear too.
+    if compared.verdict == "same" and (compared.within is not None or max(high, 1 / low) <= SURELY_SAME):
+        return ["as fast as the source"]
+    if compared.verdict in ("same", "unclear"):
+        bound = quantities.within(compared.within) if compared.within else f"{low:.2f}x to {high:.2f}x"
+        return [f"not measurably faster or slower than the source ({bound})"]
     if compared.verdict == "slower":
         number, interval = quantities.ratio_range(1 / compared.speedup, (1 / high, 1 / low))
         return [f"{number} slower ({interval}) than the source"]

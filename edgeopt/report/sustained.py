@@ -79,7 +79,7 @@ def _time(median_s: float | None) -> str:
 def _change(ran: Sustained) -> str:
     if ran.slowdown is None or ran.verdict is None:
         return "-"
-    return "same" if ran.verdict == "same" else f"{100 * (ran.slowdown - 1):+.0f} %"
+    return ran.verdict if ran.verdict in ("same", "unclear") else f"{100 * (ran.slowdown - 1):+.0f} %"
 
 
 def _temperatures(ran: Sustained) -> tuple[float, float] | None:
@@ -141,7 +141,7 @@ def _changes(found: Sequence[tuple[Result, Sustained]]) -> str:
             texts.append(f"{name} did not come to its end")
         elif ran.verdict is None:
             texts.append(f"whether {name} changed is not known, since it ran too seldom for an interval")
-        elif ran.verdict != "same":
+        elif ran.verdict in ("faster", "slower"):
             texts.append(f"{name} became {abs(100 * (ran.slowdown - 1)):.0f} % {ran.verdict}")
         elif (spread := _spread(ran)) <= STEADY:
             kept.append(name)

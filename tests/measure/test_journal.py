@@ -9,9 +9,10 @@ from edgeopt.errors import DeviceError, DeviceGoneError, LinkLostError
 from edgeopt.measure import stats
 from edgeopt.measure.journal import Journal
 from edgeopt.measure.process import Subject
-from edgeopt.measure.session import MOST_CUTS, Session, Settings
+from edgeopt.measure.session import MOST_CUTS, TWIN, Session, Settings
+from edgeopt.measure.verdicts import Design, compare
 
-SETTINGS = Settings(seconds=0.1, min_iterations=24, max_launches=3)
+SETTINGS = Settings(seconds=0.1, min_iterations=24)
 HEAD = {"artifacts": {"a": "1", "b": "2"}}
 
 
@@ -61,7 +62,8 @@ class Link:
 
 
 def measure(link, journal=None):
-    return Session(link.subjects(), SETTINGS, reconnect=link.reconnect, journal=journal).run()
+    """Measure without a control, so that the questions of a launch can be counted."""
+    return Session(link.subjects(), SETTINGS, reconnect=link.reconnect, journal=journal, free_bytes=0).run()
 
 
 def rounds(measured):
@@ -79,7 +81,7 @@ def test_a_round_that_was_cut_is_thrown_away_for_all_and_the_rest_is_made_up_for
     assert link.reconnected == 1
     assert rounds(measured)["a"] == rounds(measured)["b"] == [2, per_launch - 2, per_launch, per_launch]
     assert all(found.error is None for found in measured.values())
-    assert stats.compare(measured["b"], measured["a"]).ratio == pytest.approx(0.5, abs=0.01)
+    assert compare(measured["b"], measured["a"], Design(3)).ratio == pytest.approx(0.5, abs=0.01)
 
 
 @pytest.mark.parametrize("op", ["load", "feed", "memory"])
@@ -165,8 +167,8 @@ NS = {
 @pytest.mark.parametrize(("launch", "error"), [(2, "it did not come back"), (3, None)])
 def test_a_device_that_is_gone_is_waited_for_once_and_what_has_its_launches_is_sound(launch, error):
     link = Gone(launch, NS)
-    wanted = Settings(seconds=0.1, min_iterations=24, loads_at_once=1)
-    session = Session(link.subjects(), wanted, reconnect=link.reconnect)
+    wanted = Settings(seconds=1.25, min_iterations=24, loads_at_once=1)
+    session = Session(link.subjects(), wanted, reconnect=link.reconnect, free_bytes=0)
     measured = session.run()
     assert (link.reconnected, link.asked.count("load")) == (1, launch * len(NS) + 1)
     assert str(session.lost) == "it did not come back"
@@ -202,6 +204,25 @@ def test_an_ended_measurement_goes_on_where_it_ended(tmp_path, after):
     assert measured["a"].facts["threads"] == 1
     latency = stats.summarise(measured["b"])
     assert latency.median_s == pytest.approx(0.002, rel=0.001)
+
+
+@pytest.mark.parametrize("after", [9, 20, 30, 45])
+def test_a_control_goes_on_too(tmp_path, after):
+    complete = Link()
+    session = Session(complete.subjects(), SETTINGS)
+    session.run()
+    times = [number for number, op in enumerate(complete.asked, 1) if op == "time"]
+    ended = Link(times[after], error=KeyboardInterrupt)
+    with pytest.raises(KeyboardInterrupt):
+        Session(ended.subjects(), SETTINGS, journal=Journal(tmp_path / "journal", HEAD)).run()
+    again = Session(Link().subjects(), SETTINGS, journal=Journal(tmp_path / "journal", HEAD, resume=True))
+    measured = again.run()
+    assert list(measured) == ["a", "b"]
+    control, whole = again.design.control, session.design.control
+    assert (control.name, whole.name) == ("a", "a")
+    assert control.launches >= whole.launches == 2
+    total = [sum(len(launch.rounds) for launch in one._launches[TWIN + "a"]) for one in (again, session)]
+    assert total[0] == total[1]
 
 
 def test_a_launch_that_another_thread_stopped_is_not_whole(tmp_path):

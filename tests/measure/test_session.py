@@ -1,5 +1,6 @@
 """Several artifacts side by side, in real harness processes with small runners."""
 
+import re
 import signal
 import subprocess
 import sys
@@ -11,10 +12,11 @@ import pytest
 
 from edgeopt.devices.channel import Channel
 from edgeopt.measure import harness, stats
-from edgeopt.measure.process import Subject
-from edgeopt.measure.session import MAX_LAUNCHES, Session, Settings
+from edgeopt.measure.process import Process, Subject
+from edgeopt.measure.session import TWIN, Session, Settings, plan_rounds
+from edgeopt.measure.verdicts import compare
 
-QUICK = Settings(seconds=0.4, min_iterations=30, max_launches=3)
+QUICK = Settings(seconds=0.4, min_iterations=30)
 SPIN = """
     end = time.perf_counter_ns() + {us}_000
     while time.perf_counter_ns() < end: pass
@@ -51,10 +53,11 @@ def test_a_slower_artifact_is_found(subject, write_runner):
         subject("source", write_runner("source", invoke=SPIN.format(us=500))),
         subject("slow", write_runner("slow", invoke=SPIN.format(us=1000))),
     ]
-    measured = Session(subjects, QUICK, lambda name, text: told.append((name, text)), source="source").run()
-    assert list(measured) == ["source", "slow"]
+    session = Session(subjects, QUICK, lambda name, text: told.append((name, text)), source="source")
+    measured = session.run()
+    assert list(measured) == ["slow", "source"]
     source, slow = measured["source"], measured["slow"]
-    speedup = stats.compare(slow, source)
+    speedup = compare(slow, source, session.design)
     assert speedup.verdict == "slower"
     assert speedup.ratio == pytest.approx(0.5, abs=0.05)
     latency = stats.summarise(slow)
@@ -86,7 +89,8 @@ def test_an_artifact_that_dies_is_an_error_and_the_others_go_on(subject, write_r
         if (name, text) == ("crashes", "measuring, launch 1"):
             flag.touch()
 
-    measured = Session(subjects, QUICK, tell, source="source").run()
+    session = Session(subjects, QUICK, tell, source="source")
+    measured = session.run()
     errors = {name: found.error for name, found in measured.items() if found.error}
     assert {name: error.message for name, error in errors.items()} == {
         "crashes": "was killed by SIGABRT (Aborted)",
@@ -99,8 +103,8 @@ def test_an_artifact_that_dies_is_an_error_and_the_others_go_on(subject, write_r
     assert died.launches[0].rounds
     assert stats.summarise(died).median_s >= 300e-6
     assert (stats.summarise(died).ci95_s, died.peak_bytes, died.model_bytes) == (None, None, None)
-    speedup = stats.compare(died, measured["source"])
-    assert (speedup.ci95, speedup.verdict, speedup.clear) == (None, None, False)
+    speedup = compare(died, measured["source"], session.design)
+    assert (speedup.ci95, speedup.verdict, speedup.is_decided) == (None, None, False)
     assert stats.summarise(measured["raises"]) is None
     assert all(all(launch.rounds) for name in ("source", "fine") for launch in measured[name].launches)
     assert all(channel.closed for channel in device._channels)
@@ -134,10 +138,71 @@ def test_only_what_is_unclear_is_launched_again(subject, write_runner):
         subject("luck", write_runner("luck", load=luck, invoke=unlucky)),
         subject("slow", write_runner("slow", invoke=SPIN.format(us=1000))),
     ]
-    settings = Settings(seconds=0.2, min_iterations=30, max_launches=5)
-    measured = Session(subjects, settings, source="source").run()
+    session = Session(subjects, Settings(seconds=1.25, min_iterations=30), source="source", free_bytes=0)
+    measured = session.run()
     assert {name: len(m.launches) for name, m in measured.items()} == {"source": 5, "luck": 5, "slow": 3}
-    assert stats.compare(measured["luck"], measured["source"]).clear is False
+    assert compare(measured["luck"], measured["source"], session.design).verdict == "unclear"
+
+
+def test_a_second_copy_of_the_fastest_takes_part_from_the_second_launch_on(subject, write_runner):
+    subjects = [
+        subject("source", write_runner("source", invoke=SPIN.format(us=1000))),
+        subject("quick", write_runner("quick", invoke=SPIN.format(us=300))),
+    ]
+    told = []
+    session = Session(subjects, QUICK, lambda name, _text: told.append(name), source="source")
+    measured = session.run()
+    assert list(measured) == ["quick", "source"]
+    assert set(told) == {"quick", "source"}, "nobody asked for the copy"
+    control = session.design.control
+    assert (control.name, control.launches, session.control_problem) == ("quick", 2, "")
+    assert control.ratio == pytest.approx(1.0, abs=0.1)
+    assert len(session._launches[TWIN + "quick"][0].rounds) == len(measured["quick"].launches[1].rounds)
+
+
+@pytest.mark.parametrize(
+    ("names", "free_bytes", "problem"),
+    [
+        (("a",), None, ""),  # with nothing to compare there is nothing to control
+        (("a", "b"), 2**20, r"\d+ MiB needed, 1 MiB free"),
+        (("a", "b"), 2**40, ""),
+    ],
+)
+def test_without_memory_there_is_no_second_copy(subject, write_runner, names, free_bytes, problem):
+    subjects = [subject(name, write_runner(name, invoke=SPIN.format(us=300))) for name in names]
+    session = Session(subjects, QUICK, free_bytes=free_bytes)
+    assert all(measurement.error is None for measurement in session.run().values())
+    assert re.fullmatch(problem, session.control_problem)
+    assert (session.design.control is None) is (len(names) == 1 or free_bytes == 2**20)
+
+
+def test_a_second_copy_that_fails_costs_the_control_alone(subject, write_runner):
+    third = """
+        with open(__file__ + ".launches", "a+") as launches:
+            launches.write(".")
+            if launches.tell() == 3: raise OSError("no room for a third")
+    """
+    subjects = [
+        subject("source", write_runner("source", invoke=SPIN.format(us=1000))),
+        subject("quick", write_runner("quick", load=third, invoke=SPIN.format(us=300))),
+    ]
+    settings = replace(QUICK, loads_at_once=1)
+    session = Session(subjects, settings, source="source")
+    session._random.shuffle = lambda _order: None  # the copy is loaded after the original
+    measured = session.run()
+    assert {name: (m.error, len(m.launches)) for name, m in measured.items()} == {
+        "source": (None, 3),
+        "quick": (None, 3),
+    }
+    assert session.design.control is None
+    assert session.control_problem == "does not load: OSError: no room for a third"
+
+
+@pytest.mark.parametrize(("rank", "pairs"), [(False, 3), (True, 6)])
+def test_the_design_counts_the_pairs_that_are_compared(subject, write_runner, rank, pairs):
+    subjects = [subject(name, write_runner(name)) for name in ("source", "a", "b", "c")]
+    assert Session(subjects, Settings(rank=rank), source="source").design.pairs == pairs
+    assert Session(subjects[:1], Settings()).design.pairs == 1
 
 
 def test_the_order_of_the_targets_decides_nothing(write_runner, feeds, tmp_path):
@@ -155,13 +220,14 @@ def test_the_order_of_the_targets_decides_nothing(write_runner, feeds, tmp_path)
 
             return Subject(name, launch, str(runner), "", str(feeds))
 
-        Session([make(name) for name in names], Settings(seconds=0.01, min_iterations=24, max_launches=3)).run()
+        Session([make(name) for name in names], Settings(seconds=0.01, min_iterations=24)).run()
         return [name for name, op in asked if op == "time"]
 
     forward = schedule(["a", "b", "c"])
-    assert forward == schedule(["c", "b", "a"])
-    rounds = [tuple(forward[i : i + 3]) for i in range(0, len(forward), 3)]
-    assert len(rounds) == 24
+    assert len(forward) == 8 * (3 + 4 + 4), "from the second launch on there is a control"
+    # Of which of them the control is a copy, their speed decides.
+    assert forward[:24] == schedule(["c", "b", "a"])[:24]
+    rounds = [tuple(forward[i : i + 3]) for i in range(0, 24, 3)]
     assert all(sorted(names) == ["a", "b", "c"] for names in rounds)
     assert len(set(rounds)) > 3
 
@@ -171,7 +237,7 @@ def test_a_hang_in_one_artifact_is_its_own_failure(subject, write_runner):
         subject("source", write_runner("source", invoke=SPIN.format(us=300))),
         subject("hangs", write_runner("hangs", invoke="time.sleep(60)")),
     ]
-    settings = Settings(seconds=0.1, min_iterations=24, max_launches=3, timeout_s=1.0)
+    settings = Settings(seconds=0.1, min_iterations=24, timeout_s=1.0)
     measured = Session(subjects, settings, source="source").run()
     assert measured["hangs"].error.message == "gave no answer within 1 s and was ended"
     assert len(measured["source"].launches) == 3
@@ -203,7 +269,7 @@ def test_a_forged_answer_is_its_artifacts_own_failure(subject, write_runner, op,
         subject("forges", write_runner("forges", load=FORGE.format(op=op, answer=answer))),
         subject("fine", write_runner("fine", invoke=SPIN.format(us=300))),
     ]
-    measured = Session(subjects, Settings(seconds=0.1, min_iterations=24, max_launches=3)).run()
+    measured = Session(subjects, Settings(seconds=0.1, min_iterations=24)).run()
     assert measured["forges"].error.message == f"its answer cannot be used: {why}"
     assert (measured["fine"].error, len(measured["fine"].launches)) == (None, 3)
 
@@ -223,7 +289,7 @@ import sys
 from pathlib import Path
 from edgeopt.devices.local import LocalDevice
 from edgeopt.measure import harness
-from edgeopt.measure.process import Subject
+from edgeopt.measure.process import Process, Subject
 from edgeopt.measure.session import Session, Settings
 device, folder = LocalDevice(), Path(sys.argv[1])
 def subject(name):
@@ -274,5 +340,21 @@ def test_processes_may_be_ended_from_two_threads_at_once(subject, write_runner):
 
 
 def test_the_default_settings_bound_the_time():
-    assert Settings().max_launches == MAX_LAUNCHES == 8
-    assert Settings().min_launches == 3
+    assert (Settings().min_launches, Settings().max_launches) == (3, 8)
+    assert [Settings(seconds=seconds).max_launches for seconds in (0.0, 0.5, 1.0, 5.0)] == [3, 3, 4, 20]
+
+
+@pytest.mark.parametrize(
+    ("latency_s", "seconds", "rounds", "iterations"),
+    [
+        (0.002, 2.0, 62, 2),  # a quarter of a second in chunks of two
+        (0.002, 5.0, 62, 2),  # more seconds are more launches
+        (20e-6, 2.0, 75, 166),
+        (0.05, 2.0, 16, 3),  # at least 100 inferences in the first three launches
+        (0.001, 0.3, 49, 2),
+    ],
+)
+def test_rounds_are_short_and_fill_the_time_of_a_launch(latency_s, seconds, rounds, iterations):
+    process = Process(Subject("a", None, "", "", ""), None, None, 0.0, None, {}, latency_s=latency_s)
+    assert plan_rounds([process], Settings(seconds=seconds)) == rounds
+    assert process.iterations == iterations

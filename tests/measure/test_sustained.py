@@ -305,8 +305,8 @@ def part(median_s, spread=1.001):
         (part(1.10), part(1.0), 0.0, "slower"),
         (part(1.0), part(1.10), 0.0, "faster"),
         (part(1.02), part(1.0), 0.0, "same"),  # smaller than what two processes differ by
-        (part(1.10, 1.2), part(1.0), 0.0, "same"),  # not sure
-        (part(1.10), part(1.0), 0.2, "same"),  # it came and went by more than that
+        (part(1.10, 1.2), part(1.0), 0.0, "unclear"),  # not sure
+        (part(1.10), part(1.0), 0.2, "unclear"),  # it came and went by more than that
         (Part(1.10, None, 1), part(1.0), 0.0, None),  # of a single slice
         (part(1.10), Part(1.0, None, 1), 0.0, None),
         (Part(None, None, 0), part(1.0), 0.0, None),

@@ -6,6 +6,7 @@ import pytest
 
 from edgeopt.measure.facts import Facts
 from edgeopt.measure.fidelity import Fidelity
+from edgeopt.measure.verdicts import Design
 from edgeopt.pipeline.dot_product import overflow, slow_int8
 from edgeopt.pipeline.entries import Entry
 from edgeopt.pipeline.exporting import Exported
@@ -41,18 +42,18 @@ def entry(name, quantization, backend="tflite", **known):
 )
 def test_int8_that_saves_no_time(int8_us, facts, notes):
     entries = [entry("a", "int8", us=int8_us), entry("b", "none", us=200)]
-    assert list(slow_int8(entries, facts)) == notes
+    assert list(slow_int8(entries, facts, Design(3))) == notes
 
 
 def test_several_share_one_note():
     entries = [entry("a", "int8", us=300), entry("b", "none", us=200), entry("c", "dynamic-int8", us=210)]
-    (note,) = slow_int8(entries, PLAIN)
+    (note,) = slow_int8(entries, PLAIN, Design(3))
     assert note.endswith(": a and c save memory here, not time")
 
 
 def test_only_files_of_one_backend_are_compared_and_only_what_was_measured():
     entries = [entry("a", "int8", us=300), entry("b", "none", backend="openvino", us=200), entry("c", "none")]
-    assert list(slow_int8(entries, PLAIN)) == []
+    assert list(slow_int8(entries, PLAIN, Design(3))) == []
 
 
 FAR = "far less accurate than b: this processor has no 8-bit dot product (VNNI), without which 8-bit products may"

@@ -6,14 +6,15 @@ from dataclasses import replace
 
 import pytest
 
-from edgeopt.measure import stats
 from edgeopt.measure.measurement import Launch, Measurement
+from edgeopt.measure.verdicts import Design, compare
 from edgeopt.pipeline.entries import latency_record
 from edgeopt.pipeline.ranking import Bound, rank
 from edgeopt.report.schema import BudgetLine, ErrorRecord, Fidelity, Ranked, Result
 from edgeopt.report.sentences import UNDECIDED, ranking_lines
 from tests.report.conftest import artifact, fidelity
 
+DESIGN = Design(3)
 NOISE = random.Random(5)  # noqa: S311
 
 
@@ -39,7 +40,7 @@ def rank_measured(*rows):
         Result(m.name, "b", "p", "ok", artifact=artifact(m.name, size), latency=latency_record(m), fidelity=judged)
         for m, size, judged in rows
     ]
-    return rank(results, {m.name: m for m, _, _ in rows}, Bound(min_agreement=0.9))
+    return rank(results, {m.name: m for m, _, _ in rows}, DESIGN, bound=Bound(min_agreement=0.9))
 
 
 @pytest.fixture
@@ -58,7 +59,7 @@ def rank_all():
             )
             for name, (us, size, judged) in rows.items()
         ]  # fmt: skip
-        return rank(results, measurements, bound or Bound())
+        return rank(results, measurements, DESIGN, bound=bound or Bound())
 
     return run
 
@@ -103,8 +104,8 @@ def test_of_those_that_are_as_fast_the_smallest_and_then_the_truest_wins(rank_al
     )
     assert [ranked.target for ranked in ranking.order] == ["truer", "small", "big", "source"]
     assert [ranked.reason for ranked in ranking.order[1:3]] == [
-        "not measurably faster, not smaller, and less true",
-        "not measurably faster, and 2.0x bigger",
+        "as fast as truer, not smaller, and less accurate",
+        "as fast as truer, and 2.0x bigger",
     ]
 
 
@@ -123,7 +124,7 @@ def test_between_equals_the_name_decides_and_the_reason_says_so():
     ranking = rank_measured((other, 100, exact), (one, 100, exact))
     assert [(ranked.target, ranked.reason) for ranked in ranking.order] == [
         ("a", ""),
-        ("b", "neither measurably faster, nor smaller, nor truer; the name decides between equals"),
+        ("b", "as fast as a, neither smaller nor more accurate; the name decides between equals"),
     ]
 
 
@@ -135,7 +136,7 @@ def test_one_that_is_as_fast_as_the_best_but_slower_than_another_names_that_one(
     )
     assert [(ranked.target, ranked.reason) for ranked in ranking.order] == [
         ("middle", ""),
-        ("fast", "not measurably faster, and 1.5x bigger"),
+        ("fast", "cannot be told from middle (within 1.8 %), and 1.5x bigger"),
         ("slow", "1.02x slower (1.02 to 1.02) than fast"),
     ]
 
@@ -147,7 +148,7 @@ def test_the_best_is_one_that_no_other_is_faster_than():
     assert [(ranked.target, ranked.reason) for ranked in ranking.order] == [
         ("sure", ""),
         ("slow", "1.03x slower (1.03 to 1.03)"),
-        ("unsure", "not measurably faster, and 1.5x bigger"),
+        ("unsure", "cannot be told from sure (within 37 %), and 1.5x bigger"),
     ]
 
 
@@ -155,7 +156,7 @@ def test_what_is_over_its_budget_is_not_shipped():
     quick = steady("quick", 1, 1, 1)
     row = Result("quick", "b", "p", "ok", latency=latency_record(quick), artifact=artifact("quick", 10))
     over = replace(row, fidelity=fidelity(1.0), budget=(BudgetLine("max_size_bytes", 5.0, 10.0, met=False),))
-    assert rank([over], {"quick": quick}, Bound()).order == (Ranked("quick", None, "over its budget"),)
+    assert rank([over], {"quick": quick}, DESIGN, bound=Bound()).order == (Ranked("quick", None, "over its budget"),)
 
 
 def test_a_model_without_classes_is_judged_by_its_sqnr_and_exact_needs_none(rank_all):
@@ -175,7 +176,7 @@ def test_a_model_without_classes_is_judged_by_its_sqnr_and_exact_needs_none(rank
 
 def test_without_any_that_is_true_enough_there_is_no_best():
     failed = Result("int8", "b", "p 1", "failed", error=ErrorRecord("export", "it is Tuesday", "", ""))
-    ranking = rank([failed], {}, Bound(min_agreement=0.5))
+    ranking = rank([failed], {}, DESIGN, bound=Bound(min_agreement=0.5))
     assert ranking.best is None
     assert ranking.order == (Ranked("int8", None, "failed: it is Tuesday"),)
     assert ranking_lines(ranking)[0].startswith("None: no artifact was timed and gives")
@@ -190,15 +191,15 @@ def test_the_best_is_never_slower_than_another_by_what_was_measured(rank_all):
             Result(n, "b", "p", "ok", artifact=artifact(n, s), latency=latency_record(measurements[n]), fidelity=f)
             for n, (_, s, f) in rows.items()
         ]
-        best = rank(results, measurements, Bound()).best
+        best = rank(results, measurements, DESIGN, bound=Bound()).best
         for name, measurement in measurements.items():
-            assert name == best or stats.compare(measurements[best], measurement).verdict != "slower"
+            assert name == best or compare(measurements[best], measurement, DESIGN).verdict != "slower"
 
 
 def test_a_fidelity_that_is_not_known_is_a_reason():
     unknown = Result("x", "b", "p 1", "ok", latency=latency_record(measured("x", 100)), artifact=artifact("x", 10))
-    ranking = rank([unknown], {"x": measured("x", 100)}, Bound(min_sqnr_db=1))
+    ranking = rank([unknown], {"x": measured("x", 100)}, DESIGN, bound=Bound(min_sqnr_db=1))
     assert ranking.order[0].reason == "not compared with the source"
     dead = Fidelity(10, None, None, None, float("inf"), None, None)
-    ranking = rank([replace(unknown, fidelity=dead)], {"x": measured("x", 100)}, Bound(min_sqnr_db=1))
+    ranking = rank([replace(unknown, fidelity=dead)], {"x": measured("x", 100)}, DESIGN, bound=Bound(min_sqnr_db=1))
     assert ranking.order[0].reason == "has no SQNR, wanted at least 1 dB"

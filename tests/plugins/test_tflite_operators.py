@@ -96,15 +96,17 @@ def test_every_operator_has_the_name_that_it_has_in_the_file(told):
 
 
 def test_the_operators_add_up_to_an_inference(file_and_feed, told):
-    together_s = sum(time_s for _, time_s in told("heavy", quantization="none").values())
     file, feed = file_and_feed("heavy", quantization="none")
-    model, times_s = runner.load(file, 1), []
+    model = runner.load(file, 1)
     model.feed(feed)
-    for _ in range(50):
-        begin = time.perf_counter()
-        model.invoke()
-        times_s.append(time.perf_counter() - begin)
-    assert 0.4 < together_s / sorted(times_s)[25] < 2.5
+    together_s, times_s = [], []
+    for _ in range(5):  # in turn, and the fastest of each: a neighbour on this machine can only add time
+        together_s.append(sum(time_s for _, time_s in told("heavy", quantization="none").values()))
+        for _ in range(50):
+            begin = time.perf_counter()
+            model.invoke()
+            times_s.append(time.perf_counter() - begin)
+    assert 0.4 < min(together_s) / min(times_s) < 2.5
 
 
 @pytest.mark.parametrize("io", ["float32", "int8"])

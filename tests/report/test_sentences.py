@@ -41,6 +41,8 @@ def test_nothing_faster(run: Run) -> None:
 
 
 UNSURE = replace(FLOAT32, target="unsure", versus_source=Comparison(3.0, 1.6, (0.7, 3.6), "same"), fidelity=None)
+UNCLEAR = replace(FLOAT32, target="unclear", fidelity=None)
+UNCLEAR = replace(UNCLEAR, versus_source=Comparison(3.0, 1.01, (0.99, 1.03), "unclear", 0.0238, 14.0))
 SURE = compared(replace(FLOAT32, target="sure", fidelity=None), 2.0, 1.5, "faster")
 ONCE = replace(FLOAT32, target="once", versus_source=Comparison(2.0, 9.0, None, None), fidelity=None)
 TOO_BIG = replace(SURE, target="too-big", budget=(BudgetLine("max_size_bytes", 1.0, 2.0, met=False),))
@@ -48,9 +50,13 @@ SURE_TEXT = "sure is 1.50x faster (1.48 to 1.52) and 2.0x smaller than the sourc
 UNSURE_TEXT = "unsure is not measurably faster or slower than the source (0.70x to 3.60x) and 3.0x smaller."
 
 
+UNCLEAR_TEXT = "unclear is not measurably faster or slower than the source (within 2.4 %) and 3.0x smaller."
+
+
 @pytest.mark.parametrize(
     ("results", "texts"),
     [
+        ((UNCLEAR, SURE), [SURE_TEXT, UNCLEAR_TEXT]),
         ((UNSURE, SURE), [SURE_TEXT, UNSURE_TEXT]),
         ((ONCE, SURE), [SURE_TEXT]),
         # One that was timed once may be faster, so nothing is said of all.
@@ -78,6 +84,16 @@ def test_with_a_ranking_its_best_is_the_one_that_is_named(run: Run) -> None:
     assert answer(source) == ["The source model itself is the best one to ship here.", SURE_TEXT]
     none = replace(rows, ranking=Ranking(0.98, None, None, (Ranked("sure", None, "no"), Ranked("true", None, "no"))))
     assert answer(none) == [SURE_TEXT]
+
+
+def test_a_best_one_that_cannot_be_told_from_another_is_not_called_the_fastest() -> None:
+    other = Ranked("b", 2, "cannot be told from a (within 2.4 %), and 2.0x bigger", 1.0, (0.98, 1.02), "unclear", 0.024)
+    assert ranking_lines(Ranking(0.98, None, "a", (Ranked("a", 1, ""), other))) == [
+        "a: nothing measurably faster here gives the source's answer on at least 98 % of the feeds.",
+        "not b: cannot be told from a (within 2.4 %), and 2.0x bigger",
+    ]
+    same = replace(other, verdict="same", reason="as fast as a, and 2.0x bigger")
+    assert ranking_lines(Ranking(0.98, None, "a", (Ranked("a", 1, ""), same)))[0].startswith("a: the fastest here that")
 
 
 def test_a_ranking_that_is_not_decided_says_so(run: Run) -> None:

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from edgeopt.report.grid import wrapped
 from edgeopt.report.notes import notes
-from edgeopt.report.schema import BudgetLine, Comparison, ErrorRecord, EvaluationRecord, Ranked, Ranking, Run
+from edgeopt.report.schema import BudgetLine, Comparison, Control, ErrorRecord, EvaluationRecord, Ranked, Ranking, Run
 from edgeopt.report.table import head_line, render
 from tests.report.conftest import DEAD, FLOAT32, GPU, INT8, SAVED, SOURCE, artifact, fidelity, latency
 
@@ -319,6 +319,49 @@ def test_a_row_from_a_gpu_and_one_of_a_single_launch_say_so(run):
     assert "  tf-gpu: ran on NVIDIA T4\n" in shown
     assert "  tf-gpu: measured in one launch only, so neither its interval nor a verdict is known\n" in shown
     assert Run.from_json(replace(run, results=(SOURCE, gpu)).to_json()).results[1].latency.ci95_s is None
+
+
+@pytest.mark.parametrize(
+    ("seconds", "note"),
+    [
+        (14.0, "about 12 s more would decide: --seconds 14"),
+        (None, "measure on a quieter device"),
+    ],
+)
+def test_an_unclear_verdict_says_what_would_decide_it(run, seconds, note):
+    timed = replace(SAVED.latency, samples_s=(0.01,) * 200)
+    row = replace(
+        SAVED, latency=timed, versus_source=Comparison(2.938, 1.004, (0.99, 1.018), "unclear", 0.0241, seconds)
+    )
+    rows = with_rows(run, row)
+    assert "unclear (within 2.4 %)" in rows.table(200)
+    assert " unclear " in rows.table(80).splitlines()[4]
+    expected = f"faster or slower than the source is unclear (within 2.4 %); {note}"
+    assert f"saved-without-optimizer: {expected}" in " ".join(rows.table(80).split())
+    assert Run.from_json(rows.to_json()).results[1].versus_source == row.versus_source
+
+
+@pytest.mark.parametrize(
+    ("control", "note"),
+    [
+        (
+            Control("tflite-int8", 0.9823, (0.97, 0.99), 3),
+            "two copies of tflite-int8 differed by 1.8 % here, in 3 launches of each",
+        ),
+        (
+            Control("tflite-int8", 1.004, None, 1),
+            "two copies of tflite-int8 differed by 0.4 % here, in 1 launch of each",
+        ),
+        (
+            Control(problem="80 MiB needed, 12 MiB free"),
+            "no second copy of an artifact was measured as a control: 80 MiB needed, 12 MiB free",
+        ),
+    ],
+)
+def test_what_two_copies_differ_by_is_a_note(run, control, note):
+    with_control = replace(run, control=control)
+    assert note in " ".join(with_control.table(80).split())
+    assert Run.from_json(with_control.to_json()).control == control
 
 
 def test_ranking_goes_through_json_and_the_table(run):
