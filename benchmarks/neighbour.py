@@ -28,6 +28,7 @@ def neighbour() -> Iterator[None]:
     finally:
         for process in busy:
             process.terminate()
+            process.join()
 
 
 def _burn(core: int) -> None:

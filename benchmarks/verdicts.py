@@ -22,19 +22,20 @@ from pathlib import Path
 
 from neighbour import neighbour
 from specimen import Specimen
-from verdict_simulation import COPIES, VERDICTS, Rates, read_recordings, simulate, wilson
+from verdict_simulation import COPIES, VERDICTS, Rates, read_recordings, simulate, simulate_kept, wilson
 
 from edgeopt.devices.local import LocalDevice
 from edgeopt.measure import stats
+from edgeopt.measure.effects import QUIET_SHARE
 from edgeopt.measure.session import Session, Settings
-from edgeopt.measure.verdicts import QUIET_SHARE, compare
+from edgeopt.measure.verdicts import MOST_LAUNCHES, compare
 
 SECONDS = 5.0
 """For each artifact of a pair, so 10 s for the pair."""
-RECORDED_LAUNCHES = 8
 RECORDED_ROUNDS = 60
 RECORDED_UNIT_NS = 100
 SIMULATED = 2000
+MOST_WRONG = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,6 @@ class Kind:
     wrong: tuple[str, ...]
     right: str
     wanted: float
-    most_wrong: float = 0.01
 
 
 KINDS = {
@@ -111,22 +111,30 @@ def print_table(results: dict[str, list[dict[str, object]]]) -> bool:
             end="",
         )
         print(f" {wall_s:5.1f} s  {ratios[0]:.4f} to {ratios[-1]:.4f}")
-        is_wrong = sum(counts[verdict] for verdict in kind.wrong) / len(runs) > kind.most_wrong
+        is_wrong = sum(counts[verdict] for verdict in kind.wrong) / len(runs) > MOST_WRONG
         fine = fine and not is_wrong and counts[kind.right] / len(runs) >= kind.wanted
     return fine
 
 
-def print_simulated(folders: list[Path], seconds: float) -> None:
-    """Print how often each verdict is given in simulated sessions, by machine and by true difference."""
+def print_simulated(folders: list[Path], seconds: float) -> bool:
+    """Print how sessions end, by machine and true difference; return whether verdicts are right often enough."""
     print(f"{SIMULATED} simulated sessions each, --seconds {seconds:g}; 95 % intervals of the shares in brackets")
     headings = (*VERDICTS, "coverage")
-    print(f"{'machine':16} {'pair':12}", *(f"{heading:>16}" for heading in headings), "launches")
+    print(f"{'machine':14} {'pair':12}", *(f"{heading:>16}" for heading in headings), "launches")
+    fine = True
     for folder in folders:
         recordings = read_recordings(folder)
         for name, kind in KINDS.items():
             rates = simulate(recordings, kind.slower, seconds=seconds, sessions=SIMULATED)
-            cells = [_share(rates.verdicts[verdict], rates) for verdict in VERDICTS]
-            print(f"{folder.name:16} {name:12} {' '.join(cells)} {_share(rates.covered, rates)} {rates.launches:8.1f}")
+            _print_rates(folder.name, name, rates)
+            fine = fine and rates.share(*kind.wrong) <= MOST_WRONG and rates.share(kind.right) >= kind.wanted
+        _print_rates(folder.name, "equal, kept", simulate_kept(recordings, 0.0, sessions=SIMULATED))
+    return fine
+
+
+def _print_rates(machine: str, pair: str, rates: Rates) -> None:
+    shares = [_share(rates.verdicts[verdict], rates) for verdict in VERDICTS]
+    print(f"{machine:14} {pair:12} {' '.join(shares)} {_share(rates.covered, rates)} {rates.launches:8.1f}")
 
 
 def _share(count: int, rates: Rates) -> str:
@@ -136,7 +144,7 @@ def _share(count: int, rates: Rates) -> str:
 
 def record(specimen: Specimen, folder: Path, seed: int) -> None:
     """Measure equal copies in one session, and keep the samples."""
-    settings = Settings(seconds=2.0, seed=seed, min_launches=RECORDED_LAUNCHES)
+    settings = Settings(seconds=SECONDS, seed=seed, min_launches=MOST_LAUNCHES)
     found = Session([specimen.subject(name) for name in COPIES], settings, source="source").run()
     samples = {}
     for name, measurement in found.items():
@@ -156,10 +164,12 @@ def record(specimen: Specimen, folder: Path, seed: int) -> None:
 def measure(wanted: argparse.Namespace) -> None:
     """Measure or record as the command line says."""
     results: dict[str, list[dict[str, object]]] = {kind: [] for kind in KINDS}
+    how = {"seconds": wanted.seconds, "neighbour": wanted.neighbour}
     if wanted.journal.exists():
         for line in wanted.journal.read_text("utf-8").splitlines():
             result = json.loads(line)
-            results[result["pair"]].append(result)
+            if result["how"] == how:
+                results[result["pair"]].append(result)
     device = LocalDevice()
     with tempfile.TemporaryDirectory() as folder, neighbour() if wanted.neighbour else nullcontext():
         try:
@@ -174,7 +184,7 @@ def measure(wanted: argparse.Namespace) -> None:
                     if seed < len(results[name]):
                         continue
                     extra_ns = round(latency_ns * kind.slower)
-                    result = {"pair": name, **measure_pair(specimen, extra_ns, seed, wanted.seconds)}
+                    result = {"pair": name, "how": how, **measure_pair(specimen, extra_ns, seed, wanted.seconds)}
                     results[name].append(result)
                     with wanted.journal.open("a", encoding="utf-8") as journal:
                         journal.write(json.dumps(result) + "\n")
@@ -194,7 +204,9 @@ def main() -> None:
     parser.add_argument("--simulate", type=Path, help="simulate sessions from the recordings in this folder's folders")
     wanted = parser.parse_args()
     if wanted.simulate:
-        print_simulated(sorted(path for path in wanted.simulate.iterdir() if path.is_dir()), wanted.seconds)
+        folders = sorted(path for path in wanted.simulate.iterdir() if path.is_dir())
+        if not print_simulated(folders, wanted.seconds):
+            raise SystemExit("wrong too often, or not found often enough")
     else:
         measure(wanted)
 

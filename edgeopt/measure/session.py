@@ -8,40 +8,37 @@ from __future__ import annotations
 
 import math
 import random
+import statistics
+import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from edgeopt.errors import EdgeoptError, LinkLostError, StoppedError
+from edgeopt.measure.control import PREFIX, SecondCopy, check_control
+from edgeopt.measure.effects import launch_effects
 from edgeopt.measure.journal import Earlier
 from edgeopt.measure.measurement import Measurement
 from edgeopt.measure.process import UNUSABLE, Process, as_error
+from edgeopt.measure.rounds import plan_rounds
 from edgeopt.measure.stats import summarise
-from edgeopt.measure.verdicts import LAUNCH_S, MIN_LAUNCHES, Design, check_control, compare, launch_effects
+from edgeopt.measure.verdicts import (
+    LAUNCH_S,
+    MIN_LAUNCHES,
+    MOST_LAUNCHES,
+    Design,
+    compare,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from edgeopt.measure.control import Control
     from edgeopt.measure.journal import Journal
     from edgeopt.measure.process import Conversation, Subject
-    from edgeopt.measure.verdicts import Control
 
-MIN_ROUNDS = 8
-MAX_ROUNDS = 75
-MIN_CHUNK = 2
-"""Fewest iterations in a round."""
-CHUNK_S = 0.002
-"""Shortest stretch that an artifact is timed for before another one gets the caches.
-
-What a neighbour on a shared machine does to the clock or the caches lasts for tens of milliseconds. The shorter the
-stretch, the more it is the same for both sides of a comparison.
-"""
-TWIN = "second copy of "
-"""How the name of a control begins; no target is called so."""
 MOST_CUTS = 5
 """How often the link may be lost before the device is given up."""
-SETTLE_S = 0.001
-"""How long it may then run unrecorded to get them back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +64,7 @@ class Settings:
     @property
     def max_launches(self) -> int:
         """How many launches of an artifact there may be."""
-        return max(self.min_launches, round(self.seconds / LAUNCH_S))
+        return max(self.min_launches, min(MOST_LAUNCHES, round(self.seconds / LAUNCH_S)))
 
 
 class Session:
@@ -104,16 +101,15 @@ class Session:
         self._random = random.Random(settings.seed)  # noqa: S311 - it shuffles, it keeps no secret
         earlier = (journal and journal.earlier) or Earlier()
         self._record: Callable[[Mapping[str, Any]], None] = journal.append if journal else lambda _record: None
-        self._launches = {subject.name: earlier.launches.get(subject.name, []) for subject in subjects}
+        copies = {name: launches for name, launches in earlier.launches.items() if name.startswith(PREFIX)}
+        self._launches = {subject.name: earlier.launches.get(subject.name, []) for subject in subjects} | copies
         self._untimed = {name: earlier.untimed.get(name) for name, launches in self._launches.items() if launches}
         """Of what was loaded at least once: why its time would mean nothing."""
         self._facts = {name: earlier.facts.get(name, {}) for name in self._untimed}
-        self._free_bytes = free_bytes
-        self._twin: Subject | None = None
-        """The control: a second copy of the fastest artifact, from the second launch on."""
-        self.control_problem = ""
-        """Why there is no control."""
+        self._copy = SecondCopy(free_bytes, next(iter(copies), ""))
         self._errors: dict[str, EdgeoptError] = {}
+        self._walls_s: list[float] = []
+        """How long each whole launch took."""
         self._open: list[Conversation] = []
         self._stopped = False
         self._number = earlier.number
@@ -124,9 +120,6 @@ class Session:
         """How many rounds a launch that was cut has still to give."""
         self._cuts = 0
         self._lost: EdgeoptError | None = None
-        for name in earlier.launches:
-            if name.startswith(TWIN):
-                self._add_twin(name.removeprefix(TWIN), earlier)
 
     @property
     def subjects(self) -> tuple[str, ...]:
@@ -143,7 +136,14 @@ class Session:
         """What the verdicts of this session depend on besides the samples."""
         count = len(self._subjects)
         pairs = count * (count - 1) // 2 if self._settings.rank else count - 1
-        return Design(self._settings.max_launches, max(1, pairs), self._control())
+        wall_s = statistics.fmean(self._walls_s) if self._walls_s else 0.0
+        cut = self._number - self._whole
+        return Design(self._settings.max_launches, max(1, pairs), self._control(), cut, wall_s)
+
+    @property
+    def control_problem(self) -> str:
+        """Why there is no control, or why it ended early; empty if nothing went wrong."""
+        return self._copy.problem
 
     @property
     def lost(self) -> EdgeoptError | None:
@@ -153,7 +153,7 @@ class Session:
     def run(self) -> dict[str, Measurement]:
         """Measure everything and return, by name, what came of it; an artifact that failed has its error."""
         while not self._stopped and self._lost is None and (wanted := self._wanted()):
-            self._launch_or_reconnect(self._with_twin(wanted))
+            self._launch_or_reconnect(wanted)
         return self.outcomes()
 
     def stop(self) -> None:
@@ -174,7 +174,7 @@ class Session:
         if self._whole >= self._settings.max_launches:
             return []
         design = self.design
-        if self._whole not in design.looks:
+        if self._whole not in design.looks or self._owed:
             latest = max(self._latest(subject) for subject in timed)
             return [subject for subject in timed if self._latest(subject) == latest]
         names = {subject.name for subject in timed}
@@ -183,48 +183,30 @@ class Session:
         unclear = self._unclear(names, yardstick, design)
         if self._settings.rank:
             unclear |= self._unclear(names, fastest, design)
-        return [subject for subject in timed if unclear and subject.name in {*unclear, yardstick}]
+        # The control would show nothing without its original.
+        return [s for s in timed if unclear and s.name in {*unclear, yardstick, self._copy.original}]
 
     def _latest(self, subject: Subject) -> int:
         """Return the number of the last launch of an artifact."""
         return max((launch.number for launch in self._launches[subject.name]), default=-1)
 
-    def _with_twin(self, subjects: list[Subject]) -> list[Subject]:
-        """Return the subjects of a launch, and the control if the artifact that it is a copy of is among them."""
-        if self._twin is None and not self.control_problem and self._whole > 0:
-            self._choose_twin(subjects)
-        if self._twin is None or self._twin.name in self._errors:
-            return subjects
-        original = self._twin.name.removeprefix(TWIN)
-        return [*subjects, self._twin] if any(subject.name == original for subject in subjects) else subjects
-
-    def _choose_twin(self, subjects: list[Subject]) -> None:
+    def _choose_copy(self, subjects: Sequence[Subject]) -> None:
         """Let a second copy of the fastest artifact take part from now on, if there is memory for it."""
         if len(subjects) < 2:  # noqa: PLR2004 - one artifact alone is not compared
             return
-        fastest = min((subject.name for subject in subjects), key=self._fastest_first)
-        peaks = {subject.name: self._measurement(subject.name).peak_bytes or 0 for subject in subjects}
-        needed = sum(peaks.values()) + peaks[fastest]
-        if self._free_bytes is not None and needed > self._free_bytes:
-            self.control_problem = f"{needed / 2**20:.0f} MiB needed, {self._free_bytes / 2**20:.0f} MiB free"
-        else:
-            self._add_twin(fastest, Earlier())
-
-    def _add_twin(self, name: str, earlier: Earlier) -> None:
-        """Add the control to what is measured, with what an earlier run has given of it."""
-        original = next((subject for subject in self._subjects if subject.name == name), None)
-        if original is not None:
-            self._twin = replace(original, name=TWIN + name)
-            self._launches[TWIN + name] = earlier.launches.get(TWIN + name, [])
-            self._untimed[TWIN + name] = None
+        names = {subject.name: subject for subject in subjects}
+        # A session that is resumed goes on with the copy that it had.
+        original = self._copy.original if self._copy.original in names else min(names, key=self._fastest_first)
+        self._copy.choose(names[original], {name: self._measurement(name).peak_bytes or 0 for name in names})
+        if self._copy.name:
+            self._launches.setdefault(self._copy.name, [])
 
     def _control(self) -> Control | None:
-        """Return what the control has shown so far; None if it has not been measured, or has failed."""
-        if self._twin is None or self._twin.name in self._errors:
+        """Return how much the second copy has differed so far; None if it has not been measured."""
+        if not self._copy.name:
             return None
-        original = self._twin.name.removeprefix(TWIN)
-        launches = launch_effects(self._measurement(self._twin.name), self._measurement(original))
-        return check_control(original, launches)
+        launches = launch_effects(self._measurement(self._copy.name), self._measurement(self._copy.original))
+        return check_control(self._copy.original, launches)
 
     def _launch_or_reconnect(self, subjects: list[Subject]) -> None:
         """Do one launch; when the link is lost on its way, reach the device again."""
@@ -267,14 +249,19 @@ class Session:
 
     def _launch(self, subjects: list[Subject]) -> None:
         """Start one process of each artifact, time them in shuffled rounds and keep what they gave."""
+        begin = time.monotonic()
         number, self._number = self._number, self._number + 1
+        if self._whole > 0 and self._copy.is_open:
+            self._choose_copy(subjects)
         self._random.shuffle(subjects)
         # The load times that are reported come from an artifact's first launch, where nothing else is loading.
-        is_first = not all(self._launches[subject.name] for subject in subjects if subject is not self._twin)
-        processes = self._load(subjects, 1 if is_first else self._settings.loads_at_once)
-        for process in processes:
-            process.number = number
-        processes = [process for process in processes if self._try(process, self._warm)]
+        is_first = not all(self._launches[subject.name] for subject in subjects)
+        processes = self._load_warm(subjects, number, 1 if is_first else self._settings.loads_at_once)
+        if self._copy.subject and self._copy.original in {process.subject.name for process in processes}:
+            # Last, so that it takes nothing from an artifact that there is too little of for both.
+            processes += self._load_warm([self._copy.subject], number, 1)
+            if untimed := self._untimed.get(self._copy.name):
+                self._copy.fail(untimed)
         timed = [process for process in processes if process.untimed is None]
         for process in processes:
             self._record({"launch": number, **process.loading_record()})
@@ -285,6 +272,7 @@ class Session:
                     self._record({"launch": number, **process.memory_record()})
             if is_whole:
                 self._record({"launch": number, "whole": True})
+                self._walls_s.append(time.monotonic() - begin)
         finally:  # what came before an end, by a crash or by Ctrl-C, still counts
             for process in processes:
                 self._facts[process.subject.name] = process.facts
@@ -296,7 +284,9 @@ class Session:
 
         One that fails takes no part in the rounds that are left; when all do, because they are being ended, none is.
         """
-        rounds = plan_rounds(timed, self._settings)
+        settings = self._settings
+        seconds, iterations = settings.seconds / settings.max_launches, settings.min_iterations / settings.min_launches
+        rounds = plan_rounds(timed, seconds, iterations)
         self._owed = self._owed or rounds
         self._record({"launch": number, "rounds": self._owed})
         while self._owed:
@@ -322,6 +312,13 @@ class Session:
         fresh = {p.subject.name: p.rounds[-1] for p in timed if len(p.rounds) > done[p.subject.name]}
         if not self._stopped:
             self._record({"launch": number, "round": fresh})
+
+    def _load_warm(self, subjects: list[Subject], number: int, at_once: int) -> list[Process]:
+        """Start the processes of a launch until they are warm; those that fail are left out."""
+        processes = self._load(subjects, at_once)
+        for process in processes:
+            process.number = number
+        return [process for process in processes if self._try(process, self._warm)]
 
     def _load(self, subjects: list[Subject], at_once: int) -> list[Process]:
         """Start the processes and let them load; those that fail are left out."""
@@ -369,11 +366,11 @@ class Session:
     def _fail(self, subject: Subject, error: Exception) -> None:
         """Keep what an artifact failed with; where all are being ended, it is that."""
         self._errors[subject.name] = StoppedError("was stopped") if self._stopped else as_error(error)
-        if subject is self._twin and not self._stopped:
-            self.control_problem = self._errors[subject.name].message
+        if subject is self._copy.subject and not self._stopped:
+            self._copy.fail(self._errors[subject.name].message)
 
     def _tell(self, name: str, text: str) -> None:
-        if not name.startswith(TWIN):  # nobody asked for it
+        if not name.startswith(PREFIX):  # nobody asked for it
             self._progress(name, text)
 
     def _warm(self, process: Process) -> None:
@@ -407,25 +404,6 @@ class Session:
             except IndexError:
                 return
             channel.close()
-
-
-def plan_rounds(processes: Sequence[Process], settings: Settings) -> int:
-    """Set how many iterations each process runs per round, and return how many rounds a launch has.
-
-    All have the same number of rounds, so the slowest decides it: it needs a few iterations in each.
-    """
-    if not processes:
-        return 0
-    seconds = settings.seconds / settings.max_launches
-    least = settings.min_iterations / settings.min_launches
-    slowest_s = max(process.latency_s for process in processes)
-    possible = min(max(seconds / slowest_s, least) / MIN_CHUNK, seconds / CHUNK_S)
-    rounds = max(MIN_ROUNDS, min(MAX_ROUNDS, int(possible)))
-    for process in processes:
-        in_time = int(seconds / process.latency_s / rounds)
-        process.iterations = max(MIN_CHUNK, in_time, math.ceil(least / rounds))
-        process.settle = max(1, math.ceil(SETTLE_S / process.latency_s))
-    return rounds
 
 
 def _is_unclear(measurement: Measurement, other: Measurement, design: Design) -> bool:

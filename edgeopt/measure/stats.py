@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from edgeopt.measure.measurement import Launch, Measurement
 
 CONFIDENCE = 0.95
+NORMAL_975 = 1.959964
+"""The 97.5 % quantile of the normal distribution."""
 PERCENTILE_CONFIDENCE = 0.99
 TRIMMED_FROM = 5
 """From how many launches on the lowest and the highest are left out of a mean."""

@@ -14,59 +14,50 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from edgeopt.measure.stats import CONFIDENCE, mean_and_error, quantile, t_quantile
+from edgeopt.measure.effects import launch_effects
+from edgeopt.measure.stats import CONFIDENCE, TRIMMED_FROM, mean_and_error, t_quantile
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from edgeopt.measure.measurement import Launch, Measurement
+    from edgeopt.measure.control import Control
+    from edgeopt.measure.effects import LaunchEffect
+    from edgeopt.measure.measurement import Measurement
 
 Verdict: TypeAlias = Literal["faster", "slower", "same", "unclear"]
 
 SMALLEST_EFFECT = 0.01
-"""A smaller relative difference is no reason to ship another file: `same`, once that much is certain."""
+"""A smaller relative difference is no reason to ship another file."""
 LAUNCH_S = 0.25
-"""How long a launch times each artifact, in seconds, if there is time for all launches."""
-MIN_LAUNCHES = 3
+"""How long a launch times each artifact, in seconds, as long as there are fewer than `MOST_LAUNCHES`."""
+MIN_LAUNCHES, MOST_LAUNCHES = 3, 20
 ERROR_RATE = 0.01
 """Highest probability of a wrong verdict on one pair, over all looks."""
 TABLE_ERROR_RATE = 0.05
 """Highest probability of any wrong verdict in a run; with more than five pairs, each pair gets an equal share."""
-QUIET_SHARE = 0.1
-"""The part of a round's inferences that counts as undisturbed."""
 PROCESS_BIAS = 0.005
-"""By how much two processes of one file differ on a machine without noise (standard deviation, relative)."""
-PRIOR_LAUNCHES = 4
-"""How many launches the expected noise of a launch is worth; see `_error_of_one_launch`."""
-EARLY_STOP = 0.1
-"""By how much the 95 % interval is widened at most if a session stops early; see `_widened`."""
+"""Standard deviation of the relative difference of two processes of one file, without the noise of rounds."""
+PRIOR_LAUNCHES = (4, 1)
+"""How many launches the expected noise of a launch is worth: before and after extremes are trimmed."""
+MOST_WIDENING = 0.1
+"""By how much the 95 % interval is widened at most after an early stop; see `_widened`."""
 MOST_SECONDS = 60.0
 """More `--seconds` than this are not suggested to reach a verdict."""
-_ONE = math.log1p(SMALLEST_EFFECT)
-_SIGN_Z = 1.959964
-"""The 97.5 % quantile of the normal distribution."""
-
-
-@dataclass(frozen=True, slots=True)
-class Control:
-    """What a second copy of an artifact showed beside the first: their true ratio is 1."""
-
-    name: str
-    ratio: float
-    ci95: tuple[float, float] | None
-    launches: int
-    bias: float
-    """What is left of the difference without the noise of launches; a logarithm, taken as a standard deviation."""
+_SMALLEST_LOG = math.log1p(SMALLEST_EFFECT)
 
 
 @dataclass(frozen=True, slots=True)
 class Design:
-    """What the verdicts of one session depend on besides the samples."""
+    """Everything besides the samples that the verdicts of one session depend on."""
 
     max_launches: int
     pairs: int = 1
     """How many pairs of artifacts are compared."""
     control: Control | None = None
+    cut: int = 0
+    """How many launches count twice, since a lost connection or an interruption cut them in two."""
+    launch_wall_s: float = 0.0
+    """How long a launch of all artifacts took, loading and warming up included; 0 if it is not known."""
 
     @property
     def looks(self) -> tuple[int, ...]:
@@ -80,11 +71,11 @@ class Design:
     def error_rate(self, launches: int) -> float:
         """Return the probability of a wrong verdict that a look after so many launches may have.
 
-        The shares of the looks grow with the square of the number of launches. Stopping early, as a Ctrl-C does, uses
-        up the share of the look that would have come next.
+        The shares of the looks grow with the square of the number of launches. An interruption uses up the share of
+        the look that would have come next.
         """
         looks = self.looks
-        look = next((count for count in looks if count >= launches), looks[-1])
+        look = next((count for count in looks if count >= launches - self.cut), looks[-1])
         rate = min(ERROR_RATE, TABLE_ERROR_RATE / self.pairs)
         return rate * look**2 / sum(count**2 for count in looks)
 
@@ -99,7 +90,10 @@ class Speedup:
     verdict: Verdict | None
     margin: float = math.inf
     """Half-width of the interval that the verdict rests on; a logarithm. Wider than `ci95`: it holds for all looks."""
-    launches: int = 1
+    seconds_needed: float | None = None
+    """The `--seconds` that would probably decide an unclear verdict; None if it is decided, or that is too long."""
+    takes_s: float | None = None
+    """How long measuring then takes in all, about; None if it is not known."""
 
     @property
     def is_decided(self) -> bool:
@@ -108,29 +102,8 @@ class Speedup:
 
     @property
     def within(self) -> float | None:
-        """The largest relative difference that is still possible; None after a single launch."""
+        """The largest relative difference inside the interval of the verdict; None after a single launch."""
         return math.expm1(abs(math.log(self.ratio)) + self.margin) if math.isfinite(self.margin) else None
-
-    @property
-    def seconds_needed(self) -> float | None:
-        """The `--seconds` that would decide an unclear verdict if nothing else changed; None if that is too many."""
-        if self.verdict != "unclear":
-            return None
-        effect = abs(math.log(self.ratio))
-        wanted = effect if effect >= _ONE else _ONE - effect
-        launches = self.launches * (self.margin / wanted) ** 2 if wanted > 0 else math.inf
-        seconds = launches * LAUNCH_S
-        return float(math.ceil(seconds)) if seconds <= MOST_SECONDS else None
-
-
-@dataclass(frozen=True, slots=True)
-class LaunchEffect:
-    """What one launch of two artifacts gave."""
-
-    effect: float
-    """The logarithm of the speed-up: the median over the rounds."""
-    error: float
-    """Its standard error by the noise of the rounds."""
 
 
 def compare(measurement: Measurement, other: Measurement, design: Design) -> Speedup | None:
@@ -150,89 +123,29 @@ def judge(launches: Sequence[LaunchEffect], design: Design) -> Speedup:
     mean, error, freedom = mean_and_error([launch.effect for launch in launches])
     if freedom == 0:
         return Speedup(math.exp(mean), None, None)
-    extra = 2 * design.control.bias if design.control else 0.0
-    half = math.hypot(_t((1 + CONFIDENCE) / 2, freedom) * error, extra)
-    margin = max(half * (1 + EARLY_STOP), math.hypot(_margin(launches, error, design), extra))
+    count = len(launches)
+    bias = 2 * design.control.bias if design.control else 0.0
+    half = math.hypot(_t((1 + CONFIDENCE) / 2, freedom) * error, bias)
+    margin = max(half * (1 + MOST_WIDENING), math.hypot(_look_margin(launches, error, freedom, design), bias))
     verdict = _verdict(mean, margin)
-    if verdict in ("faster", "slower") and len(launches) < design.max_launches:
+    if verdict in ("faster", "slower") and count < design.max_launches:
         half = _widened(half, mean, margin)
     ci95 = (math.exp(mean - half), math.exp(mean + half))
-    return Speedup(math.exp(mean), ci95, verdict, margin, len(launches))
+    wanted = _launches_needed(count, mean, margin, bias) if verdict == "unclear" else None
+    return Speedup(math.exp(mean), ci95, verdict, margin, *_time_needed(wanted, design))
 
 
-def check_control(name: str, launches: Sequence[LaunchEffect]) -> Control | None:
-    """Return what the second copy of an artifact showed beside the first, None without a launch of both.
+def _look_margin(launches: Sequence[LaunchEffect], error: float, freedom: int, design: Design) -> float:
+    """Return the half-width of the interval of one look, by the noise of launches alone.
 
-    Args:
-        name: The artifact.
-        launches: The second copy beside the first.
+    Three launches show little of that noise. So what is known before them counts as a few launches more (a scaled
+    inverse chi-squared prior): the bias of a process, and the noise of rounds, which every launch shows by itself.
     """
-    if not launches:
-        return None
-    mean, error, freedom = mean_and_error([launch.effect for launch in launches])
-    if freedom == 0:
-        return Control(name, math.exp(mean), None, 1, 0.0)
-    half = _t((1 + CONFIDENCE) / 2, freedom) * error
-    ci95 = (math.exp(mean - half), math.exp(mean + half))
-    # The noise counts twice: on a device without such a bias, five sessions in six are then not widened.
-    bias = math.sqrt(max(0.0, mean**2 - 2 * error**2))
-    return Control(name, math.exp(mean), ci95, len(launches), bias)
-
-
-def launch_effects(measurement: Measurement, other: Measurement) -> list[LaunchEffect]:
-    """Return what each launch of both artifacts gave."""
-    others = {launch.number: launch for launch in other.launches}
-    pairs = ((launch, others[launch.number]) for launch in measurement.launches if launch.number in others)
-    rounds = (sorted(_round_effects(*pair)) for pair in pairs)
-    return [LaunchEffect(statistics.median(effects), _median_error(effects)) for effects in rounds if effects]
-
-
-def _round_effects(launch: Launch, other: Launch) -> list[float]:
-    """Return the logarithm of the speed-up in every round that two launches share."""
-    return [
-        math.log(_quiet(theirs, len(ours)) / _quiet(ours, len(theirs)))
-        for ours, theirs in zip(launch.rounds, other.rounds, strict=False)
-        if ours and theirs
-    ]
-
-
-def _quiet(samples: Sequence[int], others: int) -> float:
-    """Return what the undisturbed inferences of a round took."""
-    # The fastest of five samples is faster than the fastest of four: artifacts of about the same speed are compared on
-    # the same number.
-    count = others if others < len(samples) < 2 * others else len(samples)
-    return quantile(sorted(samples[:count]), QUIET_SHARE)
-
-
-def _median_error(ordered: Sequence[float]) -> float:
-    """Return the standard error of the median of sorted values (J. W. McKean and R. M. Schrader, 1984)."""
-    count = len(ordered)
-    below = max(0, math.floor((count + 1 - _SIGN_Z * math.sqrt(count)) / 2) - 1)
-    above = count - 1 - below
-    return (ordered[above] - ordered[below]) * math.sqrt(count) / (2 * (above - below)) if above > below else 0.0
-
-
-def _margin(launches: Sequence[LaunchEffect], error: float, design: Design) -> float:
-    """Return the half-width of the interval of one look."""
     count = len(launches)
-    freedom = count - 1 + PRIOR_LAUNCHES
-    error_of_one = _error_of_one_launch(count, error, statistics.fmean(launch.error**2 for launch in launches))
-    return _t(1 - design.error_rate(count) / 2, freedom) * error_of_one / math.sqrt(count)
-
-
-def _error_of_one_launch(count: int, error: float, noise: float) -> float:
-    """Return the standard deviation of a launch's value.
-
-    Three launches show little of it. So what is known before them counts as a few launches more (a scaled inverse
-    chi-squared prior): the bias of a process, and the noise of rounds, which every launch shows by itself.
-
-    Args:
-        count: How many launches there are.
-        error: The standard error of their mean.
-        noise: The variance of one launch's value by the noise of its rounds.
-    """
-    expected, seen = PROCESS_BIAS**2 + noise, error**2 * count
-    return math.sqrt((PRIOR_LAUNCHES * expected + (count - 1) * seen) / (PRIOR_LAUNCHES + count - 1))
+    prior = PRIOR_LAUNCHES[count >= TRIMMED_FROM]
+    expected = PROCESS_BIAS**2 + statistics.fmean(launch.error**2 for launch in launches)
+    variance = (prior * expected + freedom * error**2 * count) / (prior + freedom)
+    return _t(1 - design.error_rate(count) / 2, prior + freedom) * math.sqrt(variance / count)
 
 
 def _widened(half: float, mean: float, margin: float) -> float:
@@ -241,16 +154,36 @@ def _widened(half: float, mean: float, margin: float) -> float:
     The nearer the difference is to the margin, the more often the session stopped because it looked larger than it is.
     The factor is chosen so that simulated sessions of all recorded machines have a coverage of 93 to 97 %.
     """
-    return half * (1 + EARLY_STOP * margin / abs(mean))
+    return half * (1 + MOST_WIDENING * margin / abs(mean))
 
 
 def _verdict(mean: float, margin: float) -> Verdict:
     """Return the verdict on a logarithm of a speed-up whose interval reaches `margin` to each side."""
-    if abs(mean) + margin <= _ONE:
+    if abs(mean) + margin <= _SMALLEST_LOG:
         return "same"
-    if abs(mean) < _ONE or abs(mean) <= margin:
+    if abs(mean) < _SMALLEST_LOG or abs(mean) <= margin:
         return "unclear"
     return "faster" if mean > 0 else "slower"
+
+
+def _launches_needed(count: int, mean: float, margin: float, bias: float) -> float:
+    """Return how many launches would decide an unclear verdict; only the noise shrinks with them, not the bias."""
+    effect = abs(mean)
+    target = effect if effect >= _SMALLEST_LOG else _SMALLEST_LOG - effect
+    if target <= bias:
+        return math.inf
+    return count * (margin**2 - bias**2) / (target**2 - bias**2)
+
+
+def _time_needed(launches: float | None, design: Design) -> tuple[float | None, float | None]:
+    """Return the `--seconds` for so many launches, and how long they take in all; None if it is too long or unknown."""
+    if launches is None or launches * LAUNCH_S > MOST_SECONDS:
+        return None, None
+    wanted = math.ceil(max(launches, design.max_launches + 1))
+    takes_s = min(wanted, MOST_LAUNCHES) * design.launch_wall_s
+    # Beyond the largest number of launches each takes longer; a pair and its control are timed in it.
+    takes_s += 3 * LAUNCH_S * max(0, wanted - MOST_LAUNCHES)
+    return float(math.ceil(wanted * LAUNCH_S)), takes_s if design.launch_wall_s else None
 
 
 @cache

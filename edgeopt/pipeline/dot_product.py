@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from edgeopt.measure import verdicts
@@ -76,7 +77,9 @@ def _saves_no_time(one: Entry, other: Entry, design: Design) -> bool:
     if one.measurement is None or other.measurement is None:
         return False
     speedup = verdicts.compare(one.measurement, other.measurement, design)
-    return speedup is not None and speedup.ci95 is not None and speedup.ci95[1] < MOST_GAIN
+    if speedup is None or speedup.ci95 is None:
+        return False
+    return speedup.ratio * math.exp(speedup.margin) < MOST_GAIN
 
 
 def _is_far_below(one: Fidelity, other: Fidelity, *, is_float: bool) -> bool:

@@ -170,7 +170,13 @@ def _comparison(
     if speedup is None:
         return schema.Comparison(size_ratio, None, None, None)
     return schema.Comparison(
-        size_ratio, speedup.ratio, speedup.ci95, speedup.verdict, speedup.within, speedup.seconds_needed
+        size_ratio,
+        speedup.ratio,
+        speedup.ci95,
+        speedup.verdict,
+        speedup.within,
+        speedup.seconds_needed,
+        speedup.takes_s,
     )
 
 

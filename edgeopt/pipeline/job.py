@@ -97,8 +97,8 @@ class Job:
         artifacts = len([name for name in session.subjects if name != SOURCE_TARGET])
         what = f"{artifacts} artifact" + ("" if artifacts == 1 else "s")
         what = what if self.found.source_untimed else f"the source and {what}"
-        looks = session.design.looks
-        launches = f"{looks[0]} to {looks[-1]}" if len(looks) > 1 else f"{looks[0]}"
+        first, *others = session.design.looks
+        launches = f"{first} to {others[-1]}" if others and len(session.subjects) > 1 else f"{first}"
         self.progress.say(f"measuring {what} side by side, {launches} launches of each")
         self._session = session
         try:

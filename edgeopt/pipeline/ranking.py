@@ -123,16 +123,21 @@ class _Field:
         if ahead:
             first = min(ahead, key=lambda name: ahead[name].ratio)
             return f"{_slower(ahead[first])} than {first}"
-        if speedup.verdict == "same":
-            beside = f"as fast as {best.name}"
-        else:
-            beside = f"cannot be told from {best.name} ({quantities.within(speedup.within or 0.0)})"
+        beside = f"as fast as {best.name}" if speedup.verdict == "same" else _undecided(speedup, best)
         if candidate.size_bytes > best.size_bytes:
             ratio = quantities.ratio(candidate.size_bytes / best.size_bytes) if best.size_bytes else ""
             return f"{beside}, and {ratio} bigger"
         if candidate.error > best.error:
             return f"{beside}, not smaller, and less accurate"
         return f"{beside}, neither smaller nor more accurate; the name decides between equals"
+
+
+def _undecided(speedup: verdicts.Speedup, best: _Candidate) -> str:
+    """Return that a candidate cannot be told from the best one, how far apart they are, and what would decide."""
+    facts = [quantities.within(speedup.within)] if speedup.within is not None and speedup.within < 1 else []
+    if speedup.seconds_needed:
+        facts.append(f"--seconds {speedup.seconds_needed:g} would probably decide")
+    return f"cannot be told from {best.name}" + (f" ({'; '.join(facts)})" if facts else "")
 
 
 def rank(

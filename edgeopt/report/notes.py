@@ -10,6 +10,8 @@ from edgeopt.report import quantities
 from edgeopt.report.plain import plain
 from edgeopt.report.rows import is_on_noise
 
+ONE_PERCENT, TOO_NEAR = 0.01, 0.003
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -58,7 +60,8 @@ def _about_control(run: Run) -> Iterator[str]:
         launches = f"{control.launches} launch{'' if control.launches == 1 else 'es'}"
         yield f"two copies of {plain(control.target)} differed by {apart} here, in {launches} of each"
     if control.problem:
-        yield f"no second copy of an artifact was measured as a control: {plain(control.problem)}"
+        what = "the control ended early" if control.launches else "no second copy was measured as a control"
+        yield f"{what}: {plain(control.problem)}"
 
 
 def _about(result: Result) -> Iterator[str]:
@@ -86,24 +89,25 @@ def _about_time(result: Result) -> Iterator[str]:
         yield f"ran on {plain(accelerator)}"
     if result.latency is not None and result.latency.ci95_s is None:
         yield "measured in one launch only, so neither its interval nor a verdict is known"
-    if result.versus_source is not None and result.versus_source.verdict == "unclear":
-        yield _about_unclear(result.versus_source, sum(result.latency.samples_s) if result.latency else 0.0)
+    if result.error is None and result.versus_source is not None and result.versus_source.verdict == "unclear":
+        yield _about_unclear(result.versus_source)
     if result.latency is not None and not result.latency.steady:
         yield "its latency had not settled when its measuring began"
     if result.native is not None:
         yield _about_native(result.native)
 
 
-def _about_unclear(compared: Comparison, timed_s: float) -> str:
-    """Return what would decide whether an artifact is faster than the source."""
-    bound = f" ({quantities.within(compared.within)})" if compared.within else ""
-    text = f"faster or slower than the source is unclear{bound}"
-    if compared.seconds_needed is None:
-        return f"{text}; measure on a quieter device"
-    more_s = max(1.0, compared.seconds_needed - timed_s)
-    return (
-        f"{text}; about {quantities.time_span(round(more_s))} more would decide: --seconds {compared.seconds_needed:g}"
-    )
+def _about_unclear(compared: Comparison) -> str:
+    """Return how to find out whether an artifact is faster than the source."""
+    text = "faster or slower than the source is unclear"
+    if compared.within is not None and compared.within < 1:
+        text += f" ({quantities.within(compared.within)})"
+    if compared.seconds_needed is not None:
+        takes = f", in about {quantities.time_span(round(compared.takes_s))}" if compared.takes_s else ""
+        return f"{text}; --seconds {compared.seconds_needed:g} would probably decide{takes}"
+    if compared.speedup is not None and abs(abs(compared.speedup - 1) - ONE_PERCENT) < TOO_NEAR:
+        return f"{text}: the difference is too near 1 %, below which two artifacts are the same"
+    return f"{text}; measure on a quieter device"
 
 
 def _about_native(native: Native) -> str:

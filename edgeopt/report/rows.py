@@ -10,8 +10,10 @@ from edgeopt.report.plain import plain
 from edgeopt.report.schema import SOURCE_TARGET
 
 if TYPE_CHECKING:
-    from edgeopt.report.schema import BudgetLine, Result, Run
+    from edgeopt.report.schema import BudgetLine, Comparison, Result, Run
 
+SURELY_SAME = 1.01
+"""Both ends of an interval within this factor of 1 mean that there is no difference worth a word."""
 ON_NOISE = "calibrated on noise"
 NATIVE = "native, not interleaved"
 LOUD = "bold yellow"
@@ -109,17 +111,28 @@ def _speedup(result: Result) -> Cell:
     compared = result.versus_source
     if compared is None or compared.speedup is None or compared.speedup_ci95 is None:
         return Cell()
-    if compared.verdict == "same":
-        return Cell("same")
-    if compared.verdict == "unclear":
-        return Cell(
-            f"unclear ({quantities.within(compared.within)})" if compared.within else "unclear", brief="unclear"
-        )
+    if compared.verdict in ("same", "unclear"):
+        return Cell("same") if is_same(compared) else _unclear(compared)
     text = quantities.ratio_within(compared.speedup, compared.speedup_ci95)
     brief = text.partition(" ±")[0]
     if quantities.is_wide(compared.speedup, compared.speedup_ci95):
         brief = f"~{quantities.ratio(compared.speedup)}"
     return Cell(text, _VERDICTS.get(compared.verdict or "", ""), brief=brief)
+
+
+def is_same(compared: Comparison) -> bool:
+    """Whether a difference in speed is certainly below 1 %."""
+    if compared.verdict != "same" or compared.speedup_ci95 is None:
+        return False
+    # Documents of older versions say `same` of what is unclear too.
+    low, high = compared.speedup_ci95
+    return compared.within is not None or max(high, 1 / low) <= SURELY_SAME
+
+
+def _unclear(compared: Comparison) -> Cell:
+    if compared.within is None or compared.within >= 1:
+        return Cell("unclear")
+    return Cell(f"unclear ({quantities.within(compared.within)})", brief="unclear")
 
 
 def _fidelity(run: Run, result: Result) -> dict[str, str]:

@@ -16,7 +16,7 @@ from edgeopt.report.document import to_json
 
 Status: TypeAlias = Literal["ok", "failed", "unavailable"]
 Verdict: TypeAlias = Literal["faster", "slower", "same", "unclear"]
-"""`same` is certain within 1 %; `unclear` is what the measurement did not decide."""
+"""`same` claims a difference below 1 % either way; `unclear` is what the measurement did not decide."""
 SOURCE_TARGET = "source"
 
 
@@ -206,9 +206,11 @@ class Comparison:
     speedup_ci95: tuple[float, float] | None
     verdict: Verdict | None
     within: float | None = None
-    """The largest relative difference in speed that is still possible: 0.024 is 2.4 % either way."""
+    """The largest relative difference in speed that the measurement leaves open: 0.024 is 2.4 % either way."""
     seconds_needed: float | None = None
-    """The `--seconds` that would decide an `unclear` verdict; None if that would take too long."""
+    """The `--seconds` that would probably decide an `unclear` verdict; None if that is too long."""
+    takes_s: float | None = None
+    """How long measuring then takes in all, about; None if it is not known."""
 
 
 @dataclass(frozen=True, slots=True)

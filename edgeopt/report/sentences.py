@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from edgeopt.report import quantities
 from edgeopt.report.plain import plain
-from edgeopt.report.rows import emulator
+from edgeopt.report.rows import emulator, is_same
 from edgeopt.report.schema import SOURCE_TARGET
 
 if TYPE_CHECKING:
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
 CLEARLY = 1.005
 """A ratio of sizes nearer to 1 than this is called the same size."""
-SURELY_SAME = 1.01
-"""Both ends of an interval within this factor of 1 mean that there is no difference worth a word."""
 UNDECIDED = "which is the fastest is not known: that takes two launches in which all are timed side by side"
 """Why there is no best among artifacts that could be shipped."""
 
@@ -58,7 +56,7 @@ def ranking_lines(ranking: Ranking) -> list[str]:
     elif ranking.best is None:
         lines = [f"None: no artifact was timed and {bound}."]
     elif any(ranked.verdict == "unclear" for ranked in ranking.order):
-        lines = [f"{plain(ranking.best)}: nothing measurably faster here {bound}."]
+        lines = [f"{plain(ranking.best)}: no artifact that {bound} is measurably faster here."]
     else:
         lines = [f"{plain(ranking.best)}: the fastest here that {bound}."]
     return lines + [f"not {plain(ranked.target)}: {plain(ranked.reason)}" for ranked in ranking.order if ranked.reason]
@@ -92,11 +90,11 @@ def _speed(compared: Comparison | None, result: Result) -> list[str]:
     if compared is None or compared.speedup is None or compared.speedup_ci95 is None:
         return [f"not timed here ({plain(result.untimed)})"] if result.untimed else []
     low, high = compared.speedup_ci95
-    # Documents of older versions say `same` of what is unclear too.
-    if compared.verdict == "same" and (compared.within is not None or max(high, 1 / low) <= SURELY_SAME):
+    if is_same(compared):
         return ["as fast as the source"]
     if compared.verdict in ("same", "unclear"):
-        bound = quantities.within(compared.within) if compared.within else f"{low:.2f}x to {high:.2f}x"
+        is_narrow = compared.within is not None and compared.within < 1
+        bound = quantities.within(compared.within or 0.0) if is_narrow else f"{low:.2f}x to {high:.2f}x"
         return [f"not measurably faster or slower than the source ({bound})"]
     if compared.verdict == "slower":
         number, interval = quantities.ratio_range(1 / compared.speedup, (1 / high, 1 / low))

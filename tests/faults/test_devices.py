@@ -3,7 +3,7 @@
 import pytest
 
 from tests.faults.conftest import QUICK
-from tests.faults.seen import assert_left_alone, assert_measured, ended, errors, statuses
+from tests.faults.seen import assert_left_alone, assert_measured, ended, errors, rows, statuses
 from tests.standins import needs
 from tests.standins.limits import Limits
 from tests.standins.sshd import Sshd
@@ -47,6 +47,15 @@ def test_this_machine_and_ssh_to_it_at_once(desk, sshd):
     assert code == 0, err
     for run in runs.values():
         assert_measured(run)
+        # Wherever it is measured, the host decides: the control took part, and the order has verdicts.
+        assert (run["control"]["target"] in rows(run), run["control"]["launches"], run["control"]["problem"]) == (
+            True,
+            2,
+            "",
+        )
+        (other,) = [ranked for ranked in run["ranking"]["order"] if ranked["place"] == 2]
+        assert other["verdict"] in ("faster", "slower", "same", "unclear")
+        assert other["within"] > 0
     assert [run["device"]["uri"] for run in runs.values()] == ["local", "ssh://pi5"]
     names = {path.name for path in desk.made.iterdir()}
     assert {"profile-local.json", "profile-pi5.json", "profile-local.jsonl", "profile-pi5.jsonl"} <= names

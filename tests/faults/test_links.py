@@ -25,7 +25,7 @@ from tests.standins.limits import Limits
 from tests.standins.sshd import Sshd
 from tests.standins.waiting import until
 
-LONG = ("--seconds", "4", "--json", "-")
+LONG = ("--seconds", "10", "--json", "-")
 ONE = ("--target", "tflite-int8")
 
 

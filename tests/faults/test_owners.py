@@ -16,7 +16,7 @@ from tests.faults.conftest import QUICK
 from tests.standins import confined
 from tests.standins.waiting import until
 
-LONG = ("--seconds", "30")
+LONG = ("--seconds", "75")
 """Nobody waits for its end."""
 ONE = ("-t", "tflite-int8")
 LIMIT_S = 90

@@ -7,9 +7,10 @@ import pytest
 
 from edgeopt.errors import DeviceError, DeviceGoneError, LinkLostError
 from edgeopt.measure import stats
+from edgeopt.measure.control import PREFIX
 from edgeopt.measure.journal import Journal
 from edgeopt.measure.process import Subject
-from edgeopt.measure.session import MOST_CUTS, TWIN, Session, Settings
+from edgeopt.measure.session import MOST_CUTS, Session, Settings
 from edgeopt.measure.verdicts import Design, compare
 
 SETTINGS = Settings(seconds=0.1, min_iterations=24)
@@ -221,7 +222,10 @@ def test_a_control_goes_on_too(tmp_path, after):
     control, whole = again.design.control, session.design.control
     assert (control.name, whole.name) == ("a", "a")
     assert control.launches >= whole.launches == 2
-    total = [sum(len(launch.rounds) for launch in one._launches[TWIN + "a"]) for one in (again, session)]
+    finished = Session(Link().subjects(), SETTINGS, journal=Journal(tmp_path / "journal", HEAD, resume=True))
+    finished.run()
+    assert finished.design.control == control, "nothing was left to measure"
+    total = [sum(len(launch.rounds) for launch in one._launches[PREFIX + "a"]) for one in (again, session)]
     assert total[0] == total[1]
 
 

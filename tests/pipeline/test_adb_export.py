@@ -5,7 +5,7 @@ import json
 from edgeopt.devices.adb import COMMAND_VARIABLE
 from tests.standins.waiting import until
 
-EXPORT = ("export", "-t", "tflite-float32", "--seconds", "4", "--json", "-")
+EXPORT = ("export", "-t", "tflite-float32", "--seconds", "10", "--json", "-")
 MEASURING_S = 120
 
 

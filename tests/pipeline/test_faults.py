@@ -297,7 +297,7 @@ def test_an_interrupt_during_an_export_leaves_nothing_half_done(unruly, number):
 
 
 def test_an_interrupt_while_measuring_keeps_what_is_complete(unruly):
-    with unruly.start("export", "-t", "prints", "--seconds", "60") as process:
+    with unruly.start("export", "-t", "prints", "--seconds", "150") as process:
         wait_for_line(process, "measuring")
         time.sleep(3)
         process.send_signal(signal.SIGINT)

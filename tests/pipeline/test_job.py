@@ -19,6 +19,7 @@ from edgeopt.errors import (
 )
 from edgeopt.measure.facts import Health
 from edgeopt.measure.measurement import Launch, Measurement
+from edgeopt.measure.verdicts import Design
 from edgeopt.pipeline import export
 from edgeopt.pipeline import job as job_module
 from edgeopt.pipeline.entries import Entry
@@ -31,6 +32,8 @@ from edgeopt.report.schema import SOURCE_TARGET
 from tests.report.conftest import DEAD, MISSING
 
 LAUNCH = Launch(0, 0.1, 0.1, True, ((1000, 1000),), 10, 5)
+
+UNCONTROLLED = {"design": Design(3), "control_problem": ""}
 
 
 class Steps(Silence):
@@ -142,7 +145,7 @@ def test_an_interrupt_right_after_measuring_loses_nothing():
     entry = Entry(None)
     job = make_job(SimpleNamespace(health=health), entries={"t": entry})
     outcomes = {SOURCE_TARGET: measured("source"), "t": measured("t")}
-    session = SimpleNamespace(outcomes=lambda: outcomes, stopped=False, lost=None)
+    session = SimpleNamespace(outcomes=lambda: outcomes, stopped=False, lost=None, **UNCONTROLLED)
     with pytest.raises(KeyboardInterrupt):
         job._take(session, Health(None, None, None, None, 1))
     assert entry.measurement == measured("t")
@@ -169,7 +172,7 @@ def test_what_was_measured_on_a_device_that_is_gone_is_sound_and_nothing_else_is
     job = make_job(SimpleNamespace(health=unreachable), entries=entries)  # has nothing but its health
     job.progress = told = Told()
     outcomes = {"done": measured("done"), "cut": replace(measured("cut"), error=gone)}
-    job._take(SimpleNamespace(outcomes=lambda: outcomes, stopped=False, lost=gone), Health())
+    job._take(SimpleNamespace(outcomes=lambda: outcomes, stopped=False, lost=gone, **UNCONTROLLED), Health())
     assert told.said == ["ssh://pi5 did not come back; what was measured by then stays"]
     job.measure_operators()
     job.measure_sustained()

@@ -136,7 +136,7 @@ def test_one_that_is_as_fast_as_the_best_but_slower_than_another_names_that_one(
     )
     assert [(ranked.target, ranked.reason) for ranked in ranking.order] == [
         ("middle", ""),
-        ("fast", "cannot be told from middle (within 1.8 %), and 1.5x bigger"),
+        ("fast", "cannot be told from middle (within 1.8 %; --seconds 59 would probably decide), and 1.5x bigger"),
         ("slow", "1.02x slower (1.02 to 1.02) than fast"),
     ]
 

@@ -89,7 +89,7 @@ def test_with_a_ranking_its_best_is_the_one_that_is_named(run: Run) -> None:
 def test_a_best_one_that_cannot_be_told_from_another_is_not_called_the_fastest() -> None:
     other = Ranked("b", 2, "cannot be told from a (within 2.4 %), and 2.0x bigger", 1.0, (0.98, 1.02), "unclear", 0.024)
     assert ranking_lines(Ranking(0.98, None, "a", (Ranked("a", 1, ""), other))) == [
-        "a: nothing measurably faster here gives the source's answer on at least 98 % of the feeds.",
+        "a: no artifact that gives the source's answer on at least 98 % of the feeds is measurably faster here.",
         "not b: cannot be told from a (within 2.4 %), and 2.0x bigger",
     ]
     same = replace(other, verdict="same", reason="as fast as a, and 2.0x bigger")

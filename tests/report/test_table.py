@@ -322,23 +322,36 @@ def test_a_row_from_a_gpu_and_one_of_a_single_launch_say_so(run):
 
 
 @pytest.mark.parametrize(
-    ("seconds", "note"),
+    ("seconds", "takes_s", "note"),
     [
-        (14.0, "about 12 s more would decide: --seconds 14"),
-        (None, "measure on a quieter device"),
+        (14.0, 12.3, "; --seconds 14 would probably decide, in about 12 s"),
+        (14.0, 84.0, "; --seconds 14 would probably decide, in about 1.4 min"),
+        (14.0, None, "; --seconds 14 would probably decide"),
+        (None, None, "; measure on a quieter device"),
     ],
 )
-def test_an_unclear_verdict_says_what_would_decide_it(run, seconds, note):
-    timed = replace(SAVED.latency, samples_s=(0.01,) * 200)
-    row = replace(
-        SAVED, latency=timed, versus_source=Comparison(2.938, 1.004, (0.99, 1.018), "unclear", 0.0241, seconds)
-    )
+def test_an_unclear_verdict_says_what_would_decide_it(run, seconds, takes_s, note):
+    compared = Comparison(2.938, 1.004, (0.99, 1.018), "unclear", 0.0241, seconds, takes_s)
+    row = replace(SAVED, versus_source=compared)
     rows = with_rows(run, row)
     assert "unclear (within 2.4 %)" in rows.table(200)
     assert " unclear " in rows.table(80).splitlines()[4]
-    expected = f"faster or slower than the source is unclear (within 2.4 %); {note}"
+    expected = f"faster or slower than the source is unclear (within 2.4 %){note}"
     assert f"saved-without-optimizer: {expected}" in " ".join(rows.table(80).split())
     assert Run.from_json(rows.to_json()).results[1].versus_source == row.versus_source
+
+
+def test_a_difference_of_about_one_percent_is_hardly_ever_decided(run):
+    row = replace(SAVED, versus_source=Comparison(2.938, 1.0102, (1.008, 1.012), "unclear", 0.016))
+    shown = " ".join(with_rows(run, row).table(80).split())
+    assert "is unclear (within 1.6 %): the difference is too near 1 %, below which two artifacts are the same" in shown
+
+
+def test_a_verdict_that_is_open_by_more_than_double_has_no_bound(run):
+    row = replace(SAVED, versus_source=Comparison(2.938, 0.7, (0.1, 8.0), "unclear", 41.3))
+    shown = with_rows(run, row).table(200)
+    assert "unclear (within" not in shown
+    assert "is not measurably faster or slower than the source (0.10x to 8.00x)" in shown
 
 
 @pytest.mark.parametrize(
@@ -353,8 +366,12 @@ def test_an_unclear_verdict_says_what_would_decide_it(run, seconds, note):
             "two copies of tflite-int8 differed by 0.4 % here, in 1 launch of each",
         ),
         (
+            Control("tflite-int8", 1.004, (0.99, 1.01), 3, "does not load"),
+            "3 launches of each the control ended early: does not load",
+        ),
+        (
             Control(problem="80 MiB needed, 12 MiB free"),
-            "no second copy of an artifact was measured as a control: 80 MiB needed, 12 MiB free",
+            "no second copy was measured as a control: 80 MiB needed, 12 MiB free",
         ),
     ],
 )
