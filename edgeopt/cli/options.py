@@ -260,6 +260,15 @@ NativeProgram: TypeAlias = Annotated[
         " benchmark_model, built for that phone.",
     ),
 ]
+NoTiming: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--no-timing",
+        rich_help_panel=MEASURING,
+        help="Do not time the artifacts: export them and compare them with the model. Faster, for budgets on size and"
+        " accuracy.",
+    ),
+]
 Ops: TypeAlias = Annotated[
     bool,
     typer.Option(

@@ -121,6 +121,7 @@ def make_run(found: Findings) -> schema.Run:
         notes=tuple(slow_int8(entries, found.facts, found.design)),
         ranking=_ranking(found, (source, *rows)),
         control=_control_record(found),
+        untimed=found.untimed,
     )
 
 

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 ANSWERING = "answering the evaluation feeds"
+NO_TIMING = "--no-timing"
 SOURCE_REQUIRES = ("tensorflow",)
 """What the source model's own runner needs."""
 JOURNALLED = ("seconds", "min_iterations", "threads", "seed")
@@ -85,7 +86,7 @@ class Job:
         if self.native is not None:
             self._measure_natively(self.native)
             return
-        if self.device.untimed:
+        if self._untimed:
             self._leave_untimed()
             return
         entries = [entry for entry in self.found.entries.values() if entry.answered]
@@ -107,17 +108,24 @@ class Job:
         finally:
             self._take(session, before)
 
+    @property
+    def _untimed(self) -> str:
+        """Why nothing is timed: the device, or the user; empty if artifacts are timed."""
+        return self.device.untimed or ("" if self.settings.timing else NO_TIMING)
+
     def _leave_untimed(self) -> None:
-        """Note that nothing is timed on this device, and tell which options have no effect there."""
-        self.found.untimed = self.device.untimed
-        self.found.source_untimed = self.found.source_untimed or "it answered on this machine"
+        """Note that nothing is timed, and tell which options have no effect then."""
+        self.found.untimed = self._untimed
+        source = "it answered on this machine" if self.device.untimed else NO_TIMING
+        self.found.source_untimed = self.found.source_untimed or source
         asked = {
             "--ops": self.settings.ops,
             "--sustained": self.settings.sustained_s is not None,
             "--resume": self.settings.resume,
         }
         if ignored := [option for option, is_asked in asked.items() if is_asked]:
-            self.progress.say(f"{self.device.uri} is not timed; without effect there: {', '.join(ignored)}")
+            what = f"{self.device.uri} is not timed" if self.device.untimed else "nothing is timed"
+            self.progress.say(f"{what}; without effect: {', '.join(ignored)}")
 
     def _make_session(self, timed: Iterable[Entry], before: Health) -> Session:
         """Return the session that times these artifacts, and the source model where it can be."""
@@ -341,7 +349,7 @@ class Job:
             device=self.device,
             environment=plan.environment,
         )
-        entry.untimed, entry.answered = evaluation.untimed or self.device.untimed or None, True
+        entry.untimed, entry.answered = evaluation.untimed or self._untimed or None, True
         return evaluation
 
     def _evaluate(  # noqa: PLR0913 - each is a fact of its own

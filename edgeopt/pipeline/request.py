@@ -51,6 +51,8 @@ class ExportSettings:
     """How long one export, or one answer of a running artifact, may take."""
     memory_limit_bytes: int | None = None
     """How much memory one child process may use; None is nine tenths of what is free when the run begins."""
+    timing: bool = True
+    """Whether to time the artifacts; without it they are exported and compared with the model."""
     seconds: float = 2.0
     """How long each artifact is timed, at most; a clear comparison takes less, and a slow model `min_iterations`."""
     min_iterations: int = 100
@@ -88,8 +90,10 @@ class ExportSettings:
         """Refuse numbers that nothing could be done with, before anything is done.
 
         Raises:
-            UsageError: A number is not between its bounds, or no number.
+            UsageError: A number is not between its bounds, or no number; or two settings exclude each other.
         """
+        if self.rank and not self.timing and self.min_agreement is None and self.min_sqnr_db is None:
+            raise UsageError("a ranking needs times", hint="leave out --rank or --no-timing")
         for name, (option, least, most) in NUMBERS.items():
             value = getattr(self, name)
             if value is None and type(self).__dataclass_fields__[name].default is None:

@@ -100,7 +100,7 @@ def _latency(run: Run, result: Result) -> Cell:
         return Cell(text, brief=text.partition(" ±")[0])
     if result.native is not None:
         return Cell(quantities.seconds(result.native.typical_s))
-    if result.status != "ok":
+    if result.status != "ok" or (run.untimed and not emulator(run)):
         return Cell()
     if emulator(run) and result.untimed:
         return Cell("-")  # the first line says why

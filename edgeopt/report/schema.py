@@ -359,6 +359,8 @@ class Run:
     """Which artifact to ship, where that was asked for."""
     control: Control | None = None
     """What two copies of one artifact differ by here; it widens the intervals of all speed-ups."""
+    untimed: str = ""
+    """Why nothing was timed; empty if artifacts were timed."""
 
     def to_json(self, *, indent: int | None = 1) -> str:
         """Return the document as strict JSON: no NaN, no Infinity."""

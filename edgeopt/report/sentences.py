@@ -66,7 +66,7 @@ def sentence(run: Run, result: Result) -> str:
     """Return one artifact beside the source model."""
     compared = result.versus_source
     name = plain(result.target)
-    facts = [*([] if emulator(run) and result.untimed else _speed(compared, result)), *_size(compared)]
+    facts = [*([] if run.untimed or (emulator(run) and result.untimed) else _speed(compared, result)), *_size(compared)]
     text = f"{name} is {_joined(facts)}" if facts else name
     if result.fidelity is None:
         return f"{text}."

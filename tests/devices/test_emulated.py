@@ -151,7 +151,7 @@ def test_a_profile_judges_and_does_not_time(exported, qemu_user):
         assert native.latency is not None
     assert emulated.device.details["emulated"].startswith("qemu-user 1")
     assert "on qemu://Haswell, an emulated processor (qemu-user 1" in emulated.table(200)
-    assert "qemu://Haswell: qemu://Haswell is not timed; without effect there: --ops" in told.said
+    assert "qemu://Haswell: qemu://Haswell is not timed; without effect: --ops" in told.said
 
 
 def test_a_bound_is_not_met_by_what_was_not_judged(exported, qemu_user, tmp_path):

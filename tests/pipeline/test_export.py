@@ -257,3 +257,21 @@ SHY = """
     def edgeopt_backends():
         return [Shy]
 """
+
+
+def test_without_timing_artifacts_are_exported_and_compared(edgeopt):
+    command = ("export", "-t", "tflite-int8", "--no-timing", "--ops", "--min-agreement", "0.5", "--json", "run.json")
+    code, out, err = edgeopt.run(*command)
+    assert code == 0, err
+    assert "nothing is timed; without effect: --ops" in err
+    assert not {"latency", "speed-up", "not timed"} & set(out.replace("\n", "  ").split("  "))
+    run = json.loads((edgeopt.folder / "run.json").read_text())
+    assert (run["untimed"], run["ranking"], run["control"]) == ("--no-timing", None, None)
+    source, row = run["results"]
+    assert (source["status"], source["latency"], row["status"], row["latency"]) == ("ok", None, "ok", None)
+    assert row["fidelity"]["top1_agreement"] > 0.9
+    # The bound is a budget of each artifact, since there is no ranking.
+    assert row["budget"] == [
+        {"name": "min_top1_agreement", "limit": 0.5, "value": row["fidelity"]["top1_agreement"], "met": True}
+    ]
+    assert (edgeopt.folder / "dist/demo/tflite-int8/edgeopt.json").exists()

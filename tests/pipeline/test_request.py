@@ -36,3 +36,10 @@ def test_both_bounds_are_allowed(setting):
     _, least, most = NUMBERS[setting]
     ExportSettings(**{setting: least})
     ExportSettings(**{setting: most})
+
+
+def test_a_ranking_by_time_needs_times():
+    with pytest.raises(UsageError, match="a ranking needs times") as raised:
+        ExportSettings(rank=True, timing=False)
+    assert raised.value.hint == "leave out --rank or --no-timing"
+    assert ExportSettings(rank=True, timing=False, min_agreement=0.98).min_agreement == 0.98
