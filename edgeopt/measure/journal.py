@@ -10,8 +10,9 @@ One JSON object a line. The first says what was measured, and how; each of the o
                                               what the process of an artifact took
     launch, whole                             a launch came to its end
 
-A round that was cut is never written, and a last line that was cut is left out. Beside it lies, with `.old` behind its
-name, one that could not be resumed since it is of something else.
+The second copy that serves as a control is an artifact like any other here. A round that was cut is never written, and
+a last line that was cut is left out. Beside it lies, with `.old` behind its name, one that could not be resumed since
+it is of something else.
 """
 
 from __future__ import annotations

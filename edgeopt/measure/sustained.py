@@ -43,7 +43,7 @@ MOST_SAMPLES = 1000
 LEAST_INFERENCES = 3
 """How many inferences a part must have room for."""
 SMALLEST_EFFECT = 0.03
-"""A relative difference below this is `same`: three times what two launches of one file differ by on a busy machine."""
+"""A smaller relative difference hardly matters. A part is a single process, and two of one file differ by about 1 %."""
 MOST_TRIES = 3
 """How often an artifact is begun again whose link was lost."""
 
