@@ -26,6 +26,18 @@ def pytest_addoption(parser):
     )
 
 
+@pytest.fixture(autouse=True)
+def _no_process_in_a_quick_test(request, monkeypatch):
+    """Fail a test that is marked as quick and starts a process."""
+    if request.node.get_closest_marker("quick"):
+
+        def refuse(*_arguments, **_options):
+            pytest.fail("a test that is marked as quick must not start a process")
+
+        monkeypatch.setattr(subprocess.Popen, "__init__", refuse)
+        monkeypatch.setattr(os, "fork", refuse)
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of real models beside a developer's checkout; a user's clone has none."""

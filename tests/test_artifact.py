@@ -8,6 +8,8 @@ import pytest
 from edgeopt.artifact import MANIFEST, HashedFile, check_files, publish, verify, write_manifest
 from edgeopt.errors import BadInputError, ExportError
 
+pytestmark = pytest.mark.quick
+
 SHA256_OF_ABC = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # FIPS 180-2, appendix B.1
 
 

@@ -10,6 +10,8 @@ import pytest
 from edgeopt import api
 from edgeopt.contract import CONTRACT_VERSION, OLDEST_CONTRACT
 
+pytestmark = pytest.mark.quick
+
 ROOT = Path(__file__).resolve().parents[1]
 STORED = ROOT / "tests" / "contracts"
 MEMBERS = [

@@ -6,6 +6,8 @@ import pytest
 
 from edgeopt.errors import ExportError, full_disk, in_words, last_words, one_line, readable
 
+pytestmark = pytest.mark.quick
+
 
 class Speechless(Exception):  # noqa: N818
     def __str__(self):

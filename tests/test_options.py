@@ -9,6 +9,8 @@ from edgeopt.contract import NoOptions
 from edgeopt.errors import PluginError, UsageError
 from edgeopt.options import OptionField, check_options_class, describe, fill
 
+pytestmark = pytest.mark.quick
+
 
 @dataclass(frozen=True)
 class Options:

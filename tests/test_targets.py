@@ -10,6 +10,8 @@ from edgeopt.options import fill
 from edgeopt.registry import find_backends
 from edgeopt.targets import choose, find_targets, read_target
 
+pytestmark = pytest.mark.quick
+
 
 def test_every_target_that_comes_with_edgeopt_names_a_backend_and_valid_options(tmp_path):
     targets = find_targets(tmp_path)

@@ -130,8 +130,9 @@ def mean_and_error(values: Sequence[float]) -> tuple[float, float, int]:
     kept = sorted(values)[cut : count - cut]
     pulled_in = [min(max(value, kept[0]), kept[-1]) for value in values]
     degrees = len(kept) - 1
-    error = statistics.stdev(pulled_in) * math.sqrt((count - 1) / (len(kept) * degrees))
-    return statistics.fmean(kept), error, degrees
+    middle = statistics.fmean(pulled_in)
+    spread = math.fsum((value - middle) ** 2 for value in pulled_in)
+    return statistics.fmean(kept), math.sqrt(spread / (len(kept) * degrees)), degrees
 
 
 def t_quantile(probability: float, freedom: int) -> float:

@@ -2,9 +2,12 @@
 
 from io import StringIO
 
+import pytest
 from rich.console import Console
 
 from edgeopt.cli.progress import watch
+
+pytestmark = pytest.mark.quick
 
 
 def console(**settings) -> Console:

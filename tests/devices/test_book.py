@@ -10,6 +10,8 @@ from edgeopt.devices.book import Entry, find_entries, find_entry, make_entry, pa
 from edgeopt.devices.ssh import SshTransport
 from edgeopt.errors import BadInputError, DeviceError, UsageError
 
+pytestmark = pytest.mark.quick
+
 PI = {"uri": "ssh://pi@pi5:2222", "python": "/usr/bin/python3.11", "workdir": "/home/pi/a 'b'", "cores": "0,2-3"}
 
 

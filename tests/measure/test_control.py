@@ -8,6 +8,8 @@ from edgeopt.measure.control import Control, SecondCopy, check_control
 from edgeopt.measure.effects import LaunchEffect
 from edgeopt.measure.process import Subject
 
+pytestmark = pytest.mark.quick
+
 
 def effects(*values):
     return [LaunchEffect(value, 0.0) for value in values]

@@ -10,6 +10,8 @@ from edgeopt.measure import effects
 from edgeopt.measure.effects import launch_effects
 from edgeopt.measure.measurement import Launch, Measurement
 
+pytestmark = pytest.mark.quick
+
 
 def measured(launches, first=0):
     """Samples in nanoseconds, by launch and round."""

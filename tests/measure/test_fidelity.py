@@ -9,6 +9,8 @@ from edgeopt.errors import ExportError
 from edgeopt.measure import fidelity
 from edgeopt.measure.fidelity import Fidelity, compare, degenerate, silent
 
+pytestmark = pytest.mark.quick
+
 PROBABILITIES = np.float32([[0.7, 0.2, 0.1], [0.1, 0.8, 0.1], [0.3, 0.3, 0.4], [0.2, 0.5, 0.3]])
 
 

@@ -5,6 +5,8 @@ import pytest
 from edgeopt.measure import observer
 from edgeopt.measure.instructions import BY_FLAG, features, lacks_dot_product, missing
 
+pytestmark = pytest.mark.quick
+
 
 def test_the_flags_are_those_that_the_observer_reports():
     assert set(BY_FLAG) == set(observer.INT8_FEATURES)

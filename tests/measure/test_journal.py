@@ -13,6 +13,8 @@ from edgeopt.measure.process import Subject
 from edgeopt.measure.session import MOST_CUTS, Session, Settings
 from edgeopt.measure.verdicts import Design, compare
 
+pytestmark = pytest.mark.quick
+
 SETTINGS = Settings(seconds=0.1, min_iterations=24)
 HEAD = {"artifacts": {"a": "1", "b": "2"}}
 

@@ -5,6 +5,8 @@ import pytest
 from edgeopt.measure.process import Process, Subject
 from edgeopt.measure.rounds import plan_rounds
 
+pytestmark = pytest.mark.quick
+
 
 def process(latency_s):
     return Process(Subject("a", None, "", "", ""), None, None, 0.0, None, {}, latency_s=latency_s)

@@ -8,6 +8,8 @@ import pytest
 from edgeopt.measure import stats
 from edgeopt.measure.measurement import Launch, Measurement
 
+pytestmark = pytest.mark.quick
+
 
 def measurement(launches, name="it", **changes) -> Measurement:
     """Samples in nanoseconds, by launch and round."""

@@ -14,6 +14,8 @@ from edgeopt.measure.effects import LaunchEffect
 from edgeopt.measure.measurement import Launch, Measurement
 from edgeopt.measure.verdicts import Design, compare, judge
 
+pytestmark = pytest.mark.quick
+
 RECORDED = Path(__file__).parent / "recorded"
 ONCE = Design(3)
 
@@ -198,11 +200,12 @@ def recorded():
 @pytest.fixture(scope="module")
 def rates(recorded):
     """Return a function that simulates sessions of a machine, each kind once."""
-    return cache(
-        lambda machine, slower, seconds=5.0: simulate(
-            recorded(machine), slower, seconds=seconds, sessions=SESSIONS, seed=1
-        )
-    )
+
+    @cache
+    def simulated(machine, slower, seconds):
+        return simulate(recorded(machine), slower, seconds=seconds, sessions=SESSIONS, seed=1)
+
+    return lambda machine, slower, seconds=5.0: simulated(machine, slower, seconds)
 
 
 @pytest.mark.parametrize("seconds", [2.0, 5.0])

@@ -12,6 +12,8 @@ from edgeopt.pipeline.entries import Entry
 from edgeopt.pipeline.exporting import Exported
 from tests.pipeline.test_ranking import measured
 
+pytestmark = pytest.mark.quick
+
 PLAIN = Facts(uri="local", machine="x86_64", details={"int8_features": "none"})
 VNNI = Facts(uri="local", machine="x86_64", details={"int8_features": "avx512_vnni"})
 UNKNOWN = Facts(uri="local", machine="x86_64")

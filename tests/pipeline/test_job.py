@@ -31,6 +31,8 @@ from edgeopt.pipeline.workspace import Workspace
 from edgeopt.report.schema import SOURCE_TARGET
 from tests.report.conftest import DEAD, MISSING
 
+pytestmark = pytest.mark.quick
+
 LAUNCH = Launch(0, 0.1, 0.1, True, ((1000, 1000),), 10, 5)
 
 UNCONTROLLED = {"design": Design(3), "control_problem": ""}

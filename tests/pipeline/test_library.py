@@ -10,6 +10,8 @@ from edgeopt.errors import BadInputError, ExitCode
 from edgeopt.pipeline.export import Outcome
 from edgeopt.pipeline.request import ExportSettings, Silence
 
+pytestmark = pytest.mark.quick
+
 
 @pytest.fixture
 def asked(monkeypatch):

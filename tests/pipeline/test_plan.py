@@ -7,6 +7,8 @@ from edgeopt.errors import BadInputError, UsageError
 from edgeopt.pipeline.plan import make_plan, refuse_unfit
 from edgeopt.targets import Target, find_targets
 
+pytestmark = pytest.mark.quick
+
 
 @pytest.fixture
 def targets(tmp_path):

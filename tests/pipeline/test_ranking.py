@@ -14,6 +14,8 @@ from edgeopt.report.schema import BudgetLine, ErrorRecord, Fidelity, Ranked, Res
 from edgeopt.report.sentences import UNDECIDED, ranking_lines
 from tests.report.conftest import artifact, fidelity
 
+pytestmark = pytest.mark.quick
+
 DESIGN = Design(3)
 NOISE = random.Random(5)  # noqa: S311
 

@@ -5,6 +5,8 @@ import pytest
 from edgeopt.errors import UsageError
 from edgeopt.pipeline.request import NUMBERS, ExportSettings
 
+pytestmark = pytest.mark.quick
+
 
 @pytest.mark.parametrize(
     ("setting", "value", "message"),

@@ -4,8 +4,11 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from edgeopt.report.document import to_json
+
+pytestmark = pytest.mark.quick
 
 
 def test_what_json_or_utf8_cannot_hold_is_replaced():

@@ -3,8 +3,12 @@
 from dataclasses import replace
 from html.parser import HTMLParser
 
+import pytest
+
 from edgeopt.report.schema import Run
 from tests.report.conftest import INT8, SOURCE
+
+pytestmark = pytest.mark.quick
 
 
 class Tags(HTMLParser):

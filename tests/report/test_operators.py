@@ -9,6 +9,8 @@ from edgeopt.report.reasons import reasons
 from edgeopt.report.schema import Operator, Run
 from tests.report.conftest import FLOAT32, INT8, SAVED, SOURCE, fidelity, latency
 
+pytestmark = pytest.mark.quick
+
 
 def operators(*rows):
     """Operators from texts: name, microseconds, kernel."""

@@ -4,6 +4,8 @@ import pytest
 
 from edgeopt.report import quantities
 
+pytestmark = pytest.mark.quick
+
 
 @pytest.mark.parametrize(
     ("value", "interval", "text"),

@@ -8,6 +8,8 @@ import pytest
 from edgeopt.report.schema import Run
 from tests.report.conftest import INT8, SOURCE, fidelity
 
+pytestmark = pytest.mark.quick
+
 
 def test_what_is_written_is_read_back(run: Run) -> None:
     assert Run.from_json(run.to_json()) == run

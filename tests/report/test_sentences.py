@@ -8,6 +8,8 @@ from edgeopt.report.schema import BudgetLine, Comparison, Ranked, Ranking, Resul
 from edgeopt.report.sentences import UNDECIDED, answer, ranking_lines, sentence
 from tests.report.conftest import FLOAT32, GPU, INT8, SAVED, SOURCE, fidelity
 
+pytestmark = pytest.mark.quick
+
 
 def compared(result: Result, size_ratio: float, speedup: float | None, verdict: str | None) -> Result:
     interval = None if speedup is None else (speedup * 0.99, speedup * 1.01)

@@ -9,6 +9,8 @@ from edgeopt.report.schema import Run, Sustained
 from edgeopt.report.sustained import sentences
 from tests.report.conftest import FLOAT32, INT8, SAVED, SOURCE
 
+pytestmark = pytest.mark.quick
+
 QUIET = {"busy_share": [0.01, 0.02], "doubts": []}
 THROTTLED = find_doubts(Health(), Health(throttled=("throttled",)), {})
 

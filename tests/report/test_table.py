@@ -12,6 +12,8 @@ from edgeopt.report.schema import BudgetLine, Comparison, Control, ErrorRecord, 
 from edgeopt.report.table import head_line, render
 from tests.report.conftest import DEAD, FLOAT32, GPU, INT8, SAVED, SOURCE, artifact, fidelity, latency
 
+pytestmark = pytest.mark.quick
+
 AT_80 = """\
 mobilenet_v2 (.keras, 42.9 MB) on local (AMD EPYC, 1 thread), 1,000 feeds
 

@@ -2,7 +2,11 @@
 
 import json
 
+import pytest
+
 from edgeopt.testing.watching import Snapshot, differences
+
+pytestmark = pytest.mark.quick
 
 
 def test_what_is_made_changed_and_removed_is_told(tmp_path):
