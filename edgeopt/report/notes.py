@@ -105,9 +105,17 @@ def _about_unclear(compared: Comparison) -> str:
     if compared.seconds_needed is not None:
         takes = f", in about {quantities.time_span(round(compared.takes_s))}" if compared.takes_s else ""
         return f"{text}; --seconds {compared.seconds_needed:g} would probably decide{takes}"
-    if compared.speedup is not None and abs(abs(compared.speedup - 1) - ONE_PERCENT) < TOO_NEAR:
+    if _is_near_one_percent(compared):
         return f"{text}: the difference is too near 1 %, below which two artifacts are the same"
-    return f"{text}; measure on a quieter device"
+    return f"{text}; more --seconds or a quieter device may decide"
+
+
+def _is_near_one_percent(compared: Comparison) -> bool:
+    """Whether a difference is known well enough to say that no measurement decides whether it is below 1 %."""
+    if compared.speedup is None or compared.within is None:
+        return False
+    effect = abs(compared.speedup - 1)
+    return abs(effect - ONE_PERCENT) < TOO_NEAR and compared.within - effect < 2 * TOO_NEAR
 
 
 def _about_native(native: Native) -> str:

@@ -329,7 +329,7 @@ def test_a_row_from_a_gpu_and_one_of_a_single_launch_say_so(run):
         (14.0, 12.3, "; --seconds 14 would probably decide, in about 12 s"),
         (14.0, 84.0, "; --seconds 14 would probably decide, in about 1.4 min"),
         (14.0, None, "; --seconds 14 would probably decide"),
-        (None, None, "; measure on a quieter device"),
+        (None, None, "; more --seconds or a quieter device may decide"),
     ],
 )
 def test_an_unclear_verdict_says_what_would_decide_it(run, seconds, takes_s, note):
@@ -347,6 +347,9 @@ def test_a_difference_of_about_one_percent_is_hardly_ever_decided(run):
     row = replace(SAVED, versus_source=Comparison(2.938, 1.0102, (1.008, 1.012), "unclear", 0.016))
     shown = " ".join(with_rows(run, row).table(80).split())
     assert "is unclear (within 1.6 %): the difference is too near 1 %, below which two artifacts are the same" in shown
+    wide = replace(SAVED, versus_source=Comparison(2.938, 1.0102, (0.99, 1.03), "unclear", 0.03))
+    shown = " ".join(with_rows(run, wide).table(80).split())
+    assert "is unclear (within 3.0 %); more --seconds or a quieter device may decide" in shown
 
 
 def test_a_verdict_that_is_open_by_more_than_double_has_no_bound(run):
