@@ -283,7 +283,6 @@ class Job:
         """Keep what a session has found."""
         outcomes = session.outcomes()
         # First of all: a Ctrl-C may come at any moment.
-        self.found.design, self.found.control_problem = session.design, session.control_problem
         source = outcomes.get(SOURCE_TARGET)
         self.found.source_measurement, self.found.source_error = source, source.error if source else None
         for name, entry in self.found.entries.items():
@@ -291,6 +290,7 @@ class Job:
                 entry.measurement = outcomes[name]
                 if not outcomes[name].only_stopped:
                     entry.error = entry.error or outcomes[name].error
+        self.found.design, self.found.control_problem = session.design, session.control_problem
         for name, outcome in outcomes.items():
             if session.stopped:
                 self.progress.done(name, "stopped")

@@ -134,7 +134,7 @@ class _Field:
 
 def _undecided(speedup: verdicts.Speedup, best: _Candidate) -> str:
     """Return that a candidate cannot be told from the best one, how far apart they are, and what would decide."""
-    facts = [quantities.within(speedup.within)] if speedup.within is not None and speedup.within < 1 else []
+    facts = list(filter(None, [quantities.within(speedup.within)]))
     if speedup.seconds_needed:
         facts.append(f"--seconds {speedup.seconds_needed:g} would probably decide")
     return f"cannot be told from {best.name}" + (f" ({'; '.join(facts)})" if facts else "")

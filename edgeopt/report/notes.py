@@ -100,8 +100,8 @@ def _about_time(result: Result) -> Iterator[str]:
 def _about_unclear(compared: Comparison) -> str:
     """Return how to find out whether an artifact is faster than the source."""
     text = "faster or slower than the source is unclear"
-    if compared.within is not None and compared.within < 1:
-        text += f" ({quantities.within(compared.within)})"
+    if bound := quantities.within(compared.within):
+        text += f" ({bound})"
     if compared.seconds_needed is not None:
         takes = f", in about {quantities.time_span(round(compared.takes_s))}" if compared.takes_s else ""
         return f"{text}; --seconds {compared.seconds_needed:g} would probably decide{takes}"

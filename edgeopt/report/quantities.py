@@ -58,9 +58,9 @@ def ratio_range(value: float, interval: tuple[float, float]) -> tuple[str, str]:
     return f"{value:.{decimals}f}x", f"{interval[0]:.{decimals}f} to {interval[1]:.{decimals}f}"
 
 
-def within(difference: float) -> str:
-    """Return the largest relative difference that is possible, with two digits: `within 2.4 %`."""
-    return f"within {_digits(100 * difference, 2)} %"
+def within(difference: float | None) -> str:
+    """Return the largest relative difference that is possible: `within 2.4 %`; nothing where it says nothing."""
+    return "" if difference is None or difference >= 1 else f"within {_digits(100 * difference, 2)} %"
 
 
 def size(count: float) -> str:

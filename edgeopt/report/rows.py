@@ -130,9 +130,8 @@ def is_same(compared: Comparison) -> bool:
 
 
 def _unclear(compared: Comparison) -> Cell:
-    if compared.within is None or compared.within >= 1:
-        return Cell("unclear")
-    return Cell(f"unclear ({quantities.within(compared.within)})", brief="unclear")
+    bound = quantities.within(compared.within)
+    return Cell(f"unclear ({bound})" if bound else "unclear", brief="unclear")
 
 
 def _fidelity(run: Run, result: Result) -> dict[str, str]:

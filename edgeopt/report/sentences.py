@@ -93,8 +93,7 @@ def _speed(compared: Comparison | None, result: Result) -> list[str]:
     if is_same(compared):
         return ["as fast as the source"]
     if compared.verdict in ("same", "unclear"):
-        is_narrow = compared.within is not None and compared.within < 1
-        bound = quantities.within(compared.within or 0.0) if is_narrow else f"{low:.2f}x to {high:.2f}x"
+        bound = quantities.within(compared.within) or f"{low:.2f}x to {high:.2f}x"
         return [f"not measurably faster or slower than the source ({bound})"]
     if compared.verdict == "slower":
         number, interval = quantities.ratio_range(1 / compared.speedup, (1 / high, 1 / low))
