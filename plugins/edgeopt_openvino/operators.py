@@ -44,6 +44,11 @@ def read_operators(model: Any) -> Operators:
     return Operators(count, tuple(floats))
 
 
+def has_integer_dense(model: Any) -> bool:
+    """Tell whether a dense layer computes in integers."""
+    return any(operator.get_type_name() == "MatMul" and _in_integers(operator) for operator in operators(model))
+
+
 def is_quantized(model: Any) -> bool:
     """Tell whether NNCF found anything to quantize."""
     return any(operator.get_type_name() == "FakeQuantize" for operator in model.get_ordered_ops())

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from edgeopt.api import ExportError
 from edgeopt_int8 import host, ranges
 from edgeopt_openvino.conversion import last_line, make_float_file
-from edgeopt_openvino.operators import Operators, is_quantized, read_operators
-from edgeopt_openvino.proof import UNFUSED, answers, lowest_sqnr_db, prove
+from edgeopt_openvino.operators import Operators, has_integer_dense, is_quantized, read_operators
+from edgeopt_openvino.proof import FLOAT_ON_ARM, UNFUSED, answers, lowest_sqnr_db, prove
 from edgeopt_openvino.quantization import quantize, recipes
 from edgeopt_openvino.saving import save
 from edgeopt_openvino.toolkit import openvino
@@ -112,7 +112,11 @@ class Production:
         operators = read_operators(model)
         if not is_quantized(model):
             return Product("none", operators, warnings=("nothing in this model can be int8: it stays float32",))
-        remarks = (operators.remark, None if best.proof.fused_kernels else UNFUSED)
+        remarks = (
+            operators.remark,
+            None if best.proof.fused_kernels else UNFUSED,
+            FLOAT_ON_ARM if has_integer_dense(model) else None,
+        )
         warnings = (*weights.notes, *filter(None, remarks), *_doubt(best.proof.sqnr_db, weights))
         return Product("int8", operators, best.recipe.name, best.proof.fused_kernels, weights, warnings)
 

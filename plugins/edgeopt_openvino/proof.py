@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from edgeopt_int8 import host
+from edgeopt_openvino.operators import has_integer_dense
 from edgeopt_openvino.saving import save
 from edgeopt_openvino.stacks import has_bare_stack
 
@@ -20,6 +21,12 @@ PROVED_FEEDS = 32
 DOUBTFUL_DB = 20.0
 """Below this it is looked at whether the fused kernels are to blame."""
 GAIN_DB = 3.0
+FLOAT_ON_ARM = "on Arm, where OpenVINO's 8-bit dense layers are wrong, your program must set LP_TRANSFORMS_MODE=NO"
+"""The runner sets it too, and the model is computed in float there.
+
+OpenVINO 2026.4 takes the first channel's scale for all of them: 0.7 dB on a Cortex-A72 for a layer with 33.7 dB on x86.
+Where the activations are unsigned, some layers cannot even be loaded. Convolutions in 8 bits are right.
+"""
 UNFUSED = (
     "OpenVINO's fused kernels give wrong results with this model on processors with AVX-512; the runner turns them off,"
     " and so must your program (SNIPPETS_MODE=DISABLE)"
@@ -38,11 +45,14 @@ def prove(model: Any, file: Path, feeds: Sequence[Mapping[str, Any]], reference:
     """Save the model as `file` and run it; where its kernels answer wrongly, save it so that the runner uses others.
 
     The fused kernel for several dense layers in int8 may read memory that was never written. It is turned off then, and
-    also if this processor cannot show the fault; see `stacks`.
+    also if this processor cannot show the fault; see `stacks`. A file with dense layers in int8 is marked, see
+    `FLOAT_ON_ARM`.
 
     Raises:
         Exception: The file does not run.
     """
+    if has_integer_dense(model):
+        model.set_rt_info("NO", ["edgeopt", "low_precision_on_arm"])
     save(model, file)
     fused, reason = _try(file, feeds, reference)
     is_unproven = "avx512bw" not in host.flags() and has_bare_stack(model)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 import sys
 from functools import partial
 
@@ -37,6 +38,8 @@ class Model:
         settings = {**SETTINGS, "INFERENCE_NUM_THREADS": threads}
         if model.has_rt_info(["edgeopt", "snippets"]):  # see proof.py of the backend
             settings["SNIPPETS_MODE"] = model.get_rt_info(["edgeopt", "snippets"]).value
+        if platform.machine() == "aarch64" and model.has_rt_info(["edgeopt", "low_precision_on_arm"]):
+            settings["LP_TRANSFORMS_MODE"] = model.get_rt_info(["edgeopt", "low_precision_on_arm"]).value
         self._compiled = core.compile_model(model, "CPU", settings)
         self._request = self._compiled.create_infer_request()
         names = json.loads(model.get_rt_info(["edgeopt", "outputs"]).value)

@@ -26,7 +26,7 @@ from edgeopt_openvino.operators import Operators
 from edgeopt_openvino.production import Candidate, Options, choose
 from edgeopt_openvino.quantization import Recipe
 from edgeopt_openvino.toolkit import nncf, openvino
-from tests.plugins.models import MODELS, loop, odd, save
+from tests.plugins.models import MODELS, images, loop, odd, save
 
 RECURRENT = {
     "lstm": "1 of 2 matrix operators stays float32 (LSTMSequence)",
@@ -140,8 +140,19 @@ def test_int8_is_near_the_source(bench, name):
     expected = [SAFE] + ([RECURRENT[name]] if name in RECURRENT else [])
     expected += ["4 of 17 matrix operators stay float32 (Einsum)"] if name == "transformer" else []
     expected += [proof.UNFUSED] if name in UNFUSED else []
+    expected += [proof.FLOAT_ON_ARM]
     assert list(artifact.warnings) == expected
     assert artifact.metadata["fused_kernels"] is (name not in UNFUSED)
+
+
+def test_convolutions_alone_are_integers_on_arm_too(tmp_path):
+    from keras import Input, Sequential, layers
+
+    stack = [layers.Conv2D(8, 3, activation="relu"), layers.Conv2D(4, 1)]
+    feeds = [images(np.random.default_rng(seed)) for seed in range(12)]
+    artifact = open_bench(Sequential([Input((8, 8, 3), name="image"), *stack]), feeds, tmp_path).export("int8")
+    assert artifact.warnings == (SAFE,)
+    assert "low_precision_on_arm" not in artifact.main.read_text()
 
 
 def test_float16_halves_the_weights(bench):
@@ -278,7 +289,7 @@ def test_of_two_recipes_the_truer_is_kept(bench, monkeypatch):
     artifact = bench("conv").export("int8")
     assert artifact.metadata["recipe"] == "better"
     monkeypatch.setattr("edgeopt_openvino.production.recipes", lambda _: (Recipe("worse"),))
-    _, warning = bench("conv").export("int8").warnings
+    *_, warning = bench("conv").export("int8").warnings
     assert warning.startswith("the error is as large as the signal (SQNR ")
 
 
@@ -369,7 +380,7 @@ def test_batch_normalisation_of_dense_layers_is_right_in_int8(tmp_path):
     model = open_bench(keras_model, [{"x": rng.normal(size=(1, 64)).astype("float32")} for _ in range(64)], tmp_path)
     artifact = model.export("int8")
     assert artifact.metadata["fused_kernels"]
-    assert artifact.warnings == (SAFE,)
+    assert artifact.warnings == (SAFE, proof.FLOAT_ON_ARM)
     assert sqnr_db(model.run(artifact), model.reference()) > 15
 
 

@@ -87,5 +87,5 @@ def test_a_recurrent_layer_stays_float_in_int8(tmp_path):
     """In integers an LSTM loses 20 dB."""
     model = bench_of(FUSED["stacked"][0], tmp_path)
     artifact = model.export("int8")
-    assert artifact.warnings[1:] == ("2 of 3 matrix operators stay float32 (GRUSequence, LSTMSequence)",)
+    assert "2 of 3 matrix operators stay float32 (GRUSequence, LSTMSequence)" in artifact.warnings
     assert sqnr_db(model.run(artifact), model.reference()) > 25

@@ -39,6 +39,23 @@ def heavy_dense() -> Any:
     return heavy(Sequential([Input((64,), name="x"), *stack]))
 
 
+def uneven(*shape: int) -> Callable[[], Any]:
+    """Return what makes dense layers whose columns of weights differ twentyfold in size, on inputs of this shape."""
+
+    def build() -> Any:
+        from keras import Input, Sequential, layers
+
+        stack = [layers.Dense(32, activation="relu"), layers.Dense(32, activation="relu"), layers.Dense(6)]
+        model = Sequential([Input(shape, name="x"), *stack])
+        rng = np.random.default_rng(5)
+        for layer in model.layers:
+            inputs, units = layer.kernel.shape
+            layer.kernel.assign(rng.normal(size=(inputs, units)) * np.geomspace(0.05, 1, units) / inputs**0.5)
+        return model
+
+    return build
+
+
 def heavy_conv() -> Any:
     """Every form of convolution: whole, grouped, depthwise, pointwise, transposed."""
     from keras import Input, Sequential, layers
@@ -89,4 +106,10 @@ def labels(shared: Path) -> Any:
 
 SPOTTER, SOUNDS = "keyword-spotter", "data/kws01/kws01.npz"
 HEAVY = {"heavy-dense": small(heavy_dense, high), "heavy-conv": small(heavy_conv, bright)}
-SMALL = {**HEAVY, **{name: small(*pair) for name, pair in MODELS.items()}}
+UNEVEN = {
+    f"uneven-{len(shape)}d": small(
+        uneven(*shape), lambda rng, s=shape: {"x": rng.normal(size=(1, *s)).astype("float32")}
+    )
+    for shape in [(64,), (5, 64)]
+}
+SMALL = {**HEAVY, **UNEVEN, **{name: small(*pair) for name, pair in MODELS.items()}}
