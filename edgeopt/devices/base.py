@@ -78,7 +78,7 @@ class Device(Protocol):
         """Give where, on the device, a folder is to be made that `pull` then copies to `path`; it goes again there."""
         ...
 
-    def open(
+    def open(  # noqa: PLR0913 - each is a fact of its own
         self,
         script: Path,
         *,
@@ -86,6 +86,7 @@ class Device(Protocol):
         threads: int = 1,
         memory_limit_bytes: int | None = None,
         environment: OwnEnvironment | None = None,
+        requires: Iterable[str] = (),
     ) -> Channel:
         """Start a Python file of the host on the device and return the conversation with it.
 
@@ -96,6 +97,7 @@ class Device(Protocol):
             memory_limit_bytes: Kill it when it holds more than this; nine tenths of what is free there when None.
             environment: The Python environment of this machine to start it in; the device's own when None, and on
                 every device but this machine.
+            requires: What the script will import, as `Backend.requires`: a device may have it imported already.
 
         Raises:
             DeviceError: It cannot be started.

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+    from edgeopt.devices.warm import ForkedProcess
+
 LOG_TAIL_LINES = 20
 LOG_TAIL_BYTES = 8192
 WATCH_INTERVAL_S = 0.2
@@ -106,7 +108,7 @@ class Channel:
         self._killed = False
         self._received = b""
         self._mark = f"{os.getpid()}-{uuid.uuid4().hex}"
-        self._process = _start(argv, log, {**(os.environ if env is None else env), MARK: self._mark}, cwd)
+        self._process = self._start(argv, log, {**(os.environ if env is None else env), MARK: self._mark}, cwd)
         if memory_limit_bytes is not None:
             threading.Thread(target=self._watch_memory, args=(memory_limit_bytes,), daemon=True).start()
 
@@ -119,6 +121,26 @@ class Channel:
     def closed(self) -> bool:
         """Whether `close` was called."""
         return self._closed.is_set()
+
+    def _start(
+        self, argv: Sequence[str], log: Path, env: Mapping[str, str], cwd: Path | None
+    ) -> subprocess.Popen[bytes] | ForkedProcess:
+        """Start the process in a session of its own, its standard error in the log."""
+        errors = open_log(log)
+        try:
+            return subprocess.Popen(
+                list(argv),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                env=dict(env),
+                cwd=cwd,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise DeviceError(f"{argv[0]} cannot be started: {error.strerror}", log=str(log)) from error
+        finally:
+            os.close(errors)
 
     def ask(
         self,
@@ -314,26 +336,18 @@ def describe_exit(returncode: int) -> str:
     return f"was killed by {name} ({signal.strsignal(-returncode)})"
 
 
-def _start(argv: Sequence[str], log: Path, env: Mapping[str, str], cwd: Path | None) -> subprocess.Popen[bytes]:
-    """Start the process in a session of its own, its standard error in the log."""
+def open_log(log: Path) -> int:
+    """Return a file descriptor that adds to the end of a log.
+
+    Raises:
+        BadInputError: It cannot be written.
+        FullDiskError: The disk is full.
+    """
     try:
-        errors = log.open("ab")
+        return os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     except OSError as error:
         message = f"the log {log} cannot be written: {error.strerror}"
         raise full_disk(error) or BadInputError(message, hint="choose another folder with --out") from error
-    try:
-        with errors:
-            return subprocess.Popen(
-                list(argv),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                env=dict(env),
-                cwd=cwd,
-                start_new_session=True,
-            )
-    except OSError as error:
-        raise DeviceError(f"{argv[0]} cannot be started: {error.strerror}", log=str(log)) from error
 
 
 def _printable(text: str) -> str:

@@ -20,7 +20,6 @@ from edgeopt.errors import DeviceError, UsageError, did_you_mean, last_words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from edgeopt.measure.facts import Facts, Health
 
@@ -91,9 +90,9 @@ class EmulatedDevice(LocalDevice):
         """Return how this machine is, marked as emulated."""
         return replace(super().health(), emulated=self._emulator)
 
-    def _command(self, python: str, script: Path) -> list[str]:
-        """Return the command that starts a Python file on the emulated processor."""
-        return [self._program, "-cpu", self._model, *super()._command(python, script)]
+    def _python(self, python: str) -> list[str]:
+        """Return the command that starts Python on the emulated processor."""
+        return [self._program, "-cpu", self._model, *super()._python(python)]
 
     @property
     def _emulator(self) -> str:

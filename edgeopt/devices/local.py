@@ -5,23 +5,25 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import threading
 from contextlib import nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from edgeopt.devices.base import thread_environment
 from edgeopt.devices.book import LOCAL
 from edgeopt.devices.channel import Channel
+from edgeopt.devices.warm import WarmChannel, WarmParent, is_slow
 from edgeopt.errors import DeviceError
 from edgeopt.measure.facts import Facts, Health, available_bytes, find_facts, find_health, find_runtimes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
     from edgeopt.isolation import OwnEnvironment
 
-
+C = TypeVar("C", bound=Channel)
 LEAST_LIMIT_BYTES = 2 << 30
 """The default limit never is below this: what is free now is a guess, and TensorFlow alone takes a part of it."""
 
@@ -41,6 +43,8 @@ class LocalDevice:
 
     def __init__(self) -> None:
         self._channels: list[Channel] = []
+        self._warm: WarmParent | None = None
+        self._warming = threading.Lock()
         self._limit_bytes = default_limit_bytes()
 
     def connect(self) -> None:
@@ -71,7 +75,7 @@ class LocalDevice:
             raise DeviceError(f"{path} does not exist")
         return str(path.absolute())
 
-    def open(
+    def open(  # noqa: PLR0913 - each is a fact of its own
         self,
         script: Path,
         *,
@@ -79,17 +83,46 @@ class LocalDevice:
         threads: int = 1,
         memory_limit_bytes: int | None = None,
         environment: OwnEnvironment | None = None,
+        requires: Iterable[str] = (),
     ) -> Channel:
         """Start a Python file in a process and session of its own; see `Device.open`."""
         variables = {**(environment.variables if environment else os.environ), **thread_environment(threads)}
-        argv = self._command(str(environment.python) if environment else sys.executable, script)
-        channel = Channel(argv, log=log, env=variables, memory_limit_bytes=memory_limit_bytes or self._limit_bytes)
+        run, limit = [str(script.absolute())], memory_limit_bytes or self._limit_bytes
+        if environment is None and is_slow(requires):
+            return self.fork(run, log=log, env=variables, memory_limit_bytes=limit)
+        argv = [*self._python(str(environment.python) if environment else sys.executable), *run]
+        return self._keep(Channel(argv, log=log, env=variables, memory_limit_bytes=limit))
+
+    def warm_up(self) -> None:
+        """Begin to import what is slow to import, for the processes that `fork` starts."""
+        with self._warming:
+            if self._warm is None:
+                self._warm = WarmParent(self._python(sys.executable))
+
+    def fork(
+        self, run: Sequence[str], *, log: Path, env: Mapping[str, str], memory_limit_bytes: int | None
+    ) -> WarmChannel:
+        """Start a Python file, or with `-m` a module, where TensorFlow has been imported already; see `WarmChannel`."""
+        self.warm_up()
+        return self._keep(
+            WarmChannel(
+                cast("WarmParent", self._warm),
+                self._python(sys.executable),
+                run,
+                log=log,
+                env=env,
+                memory_limit_bytes=memory_limit_bytes,
+            )
+        )
+
+    def _keep(self, channel: C) -> C:
+        """Remember a conversation, which `close` ends."""
         self._channels = [*(other for other in self._channels if not other.closed), channel]
         return channel
 
-    def _command(self, python: str, script: Path) -> list[str]:
-        """Return the command that starts a Python file."""
-        return [python, str(script.absolute())]
+    def _python(self, python: str) -> list[str]:
+        """Return the command that starts Python."""
+        return [python]
 
     def place(self, path: Path) -> AbstractContextManager[str]:
         """Give the same path: the processes see the same files, and it stays."""
@@ -104,3 +137,7 @@ class LocalDevice:
         """End every process that was started here."""
         for channel in self._channels:
             channel.close()
+        with self._warming:
+            warm, self._warm = self._warm, None
+        if warm is not None:
+            warm.close()

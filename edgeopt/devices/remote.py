@@ -180,7 +180,7 @@ class RemoteDevice:
         finally:
             self._store.drop(place)
 
-    def open(
+    def open(  # noqa: PLR0913 - each is a fact of its own
         self,
         script: Path,
         *,
@@ -188,6 +188,7 @@ class RemoteDevice:
         threads: int = 1,
         memory_limit_bytes: int | None = None,
         environment: OwnEnvironment | None = None,  # noqa: ARG002 - it is one of the host
+        requires: Iterable[str] = (),  # noqa: ARG002 - every process imports for itself
     ) -> RemoteChannel:
         """Start a Python file of the host on the device, under a guard; see `Device.open`."""
         return self._start(self.push(script), log, threads, memory_limit_bytes)

@@ -11,7 +11,7 @@ from edgeopt.measure.process import accepted
 from edgeopt.pipeline.harnesses import again_when_cut, elsewhere, open_harness, push_artifact
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from edgeopt.contract import Array
@@ -46,6 +46,7 @@ def evaluate(  # noqa: PLR0913 - each is a fact of its own
     settings: ExportSettings,
     progress: Progress,
     environment: OwnEnvironment | None = None,
+    requires: Iterable[str] = (),
 ) -> Evaluation:
     """Run the artifact in `folder` over `feeds` on `device`, in a process of its own.
 
@@ -63,7 +64,8 @@ def evaluate(  # noqa: PLR0913 - each is a fact of its own
 
     def run() -> Evaluation:
         with device.place(out) as there:
-            with open_harness(name, environment, device=device, workspace=workspace, settings=settings) as channel:
+            opened = open_harness(name, environment, requires, device=device, workspace=workspace, settings=settings)
+            with opened as channel:
                 loading = {
                     "op": "load",
                     "runner": device.push(runner),

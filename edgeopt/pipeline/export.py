@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from edgeopt.data import FeedSet
+    from edgeopt.devices.base import Device
     from edgeopt.errors import ExitCode
     from edgeopt.pipeline.exporting import OpenedModel
     from edgeopt.pipeline.request import ExportSettings, Progress
@@ -76,8 +77,10 @@ def run_export(settings: ExportSettings, progress: Progress) -> Outcome:
     with ExitStack() as stack:
         choice = _resolve(settings, stack)
         host = stack.enter_context(closing(LocalDevice()))
+        host.warm_up()
         named = _named_device(settings, targets)
-        device = stack.enter_context(closing(open_device(named or LOCAL)))
+        is_here = (named or LOCAL) == LOCAL
+        device: Device = host if is_here else stack.enter_context(closing(open_device(named or LOCAL)))
         device.claim(progress.say, settings.timeout_s)
         facts = device.facts()
         native = choose_native(settings.native_program, device, facts, progress)
@@ -86,7 +89,7 @@ def run_export(settings: ExportSettings, progress: Progress) -> Outcome:
         stack.enter_context(workspace.claim())
         # The artifacts of a run without a named device may be shipped anywhere.
         cpu_features = tuple(sorted(features(facts.details) or ())) if named else ()
-        workers = stack.enter_context(closing(Workers(choice, workspace, settings, progress, cpu_features)))
+        workers = stack.enter_context(closing(Workers(choice, workspace, settings, progress, host, cpu_features)))
         progress.stage("model", f"opening {choice.name}")
         opened = workers.open_model()
         shipped = ShippedModel.of(opened.path)

@@ -23,6 +23,7 @@ from edgeopt.measure.facts import cores_allowed, memory_bytes
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
+    from edgeopt.devices.local import LocalDevice
     from edgeopt.isolation import OwnEnvironment
     from edgeopt.pipeline.plan import Plan
     from edgeopt.pipeline.request import ExportSettings, Progress
@@ -78,6 +79,7 @@ class Workers:
         workspace: Where artifacts and logs go.
         settings: Time and memory limits, and how many workers run at once.
         progress: Is told what is going on.
+        host: This machine, on which they run.
         cpu_features: As in `ExportRequest.cpu_features`.
     """
 
@@ -85,6 +87,7 @@ class Workers:
     workspace: Workspace
     settings: ExportSettings
     progress: Progress
+    host: LocalDevice
     cpu_features: tuple[str, ...] = ()
     _free: dict[OwnEnvironment | None, queue.SimpleQueue[Channel]] = field(
         default_factory=lambda: defaultdict(queue.SimpleQueue)
@@ -137,6 +140,30 @@ class Workers:
                 self.close()  # a Ctrl-C: end the children first, so that the threads that wait for them end too
                 raise
 
+    def answer(self, feeds: Path, name: str) -> Path:
+        """Let the source model answer feeds, in a worker that has opened it.
+
+        Args:
+            feeds: Their folder.
+            name: What progress and log call the source model.
+
+        Returns:
+            The folder of the answers, as the harness writes it.
+
+        Raises:
+            EdgeoptError: The model does not run to the end, or its worker died or gave no sign of life in time.
+        """
+        log, out = self.workspace.log(name), self.workspace.scratch / "outputs" / name
+        message = {"op": "answer", "feeds": str(feeds), "out": str(out), "log": str(log)}
+
+        def tell(event: dict[str, Any]) -> None:
+            self.progress.stage(name, f"answering the evaluation feeds, {event['done']:,} of {event['of']:,}")
+
+        answer = self._ask(message, None, log, tell, renew=True)
+        if "error" in answer:
+            raise _rebuild(answer["error"], log=str(log))
+        return out
+
     def close(self) -> None:
         """End all workers; no export starts after this."""
         self._stopped.set()
@@ -182,17 +209,7 @@ class Workers:
             "cpu_features": self.cpu_features,
             "log": str(log),
         }
-        channel = self._take(log, plan.environment)
-        channel.log_path = log
-        begin = time.monotonic()
-        try:
-            answer = channel.ask(
-                message, self.settings.timeout_s, lambda event: self.progress.stage(name, event["text"])
-            )
-        except (ChannelClosed, ChannelTimeout) as error:
-            self._drop(channel)
-            raise _why_it_died(error, self.settings, time.monotonic() - begin) from error
-        self._free[plan.environment].put(channel)
+        answer = self._ask(message, plan.environment, log, lambda event: self.progress.stage(name, event["text"]))
         if "error" in answer:
             raise _rebuild(answer["error"])
         main, files = Path(answer["main"]), [Path(file) for file in answer["files"]]
@@ -209,6 +226,35 @@ class Workers:
             fallback=answer["fallback"],
         )
 
+    def _ask(
+        self,
+        message: Mapping[str, Any],
+        environment: OwnEnvironment | None,
+        log: Path,
+        on_event: Callable[[dict[str, Any]], None],
+        *,
+        renew: bool = False,
+    ) -> dict[str, Any]:
+        """Return the answer of a worker; one that died is replaced when it is needed again.
+
+        Args:
+            message: What it is asked.
+            environment: Which Python it runs in.
+            log: Where what it prints goes.
+            on_event: Is told how it goes on.
+            renew: Whether an event lets the time limit begin anew.
+        """
+        channel = self._take(log, environment)
+        channel.log_path = log
+        begin = time.monotonic()
+        try:
+            answer = channel.ask(message, self.settings.timeout_s, on_event, renew=renew)
+        except (ChannelClosed, ChannelTimeout) as error:
+            self._drop(channel)
+            raise _why_it_died(error, self.settings, time.monotonic() - begin) from error
+        self._free[environment].put(channel)
+        return answer
+
     def _take(self, log: Path, environment: OwnEnvironment | None) -> Channel:
         """Return an idle worker, or a new one that has opened the model."""
         try:
@@ -220,7 +266,7 @@ class Workers:
         """Start a worker, let it open the model, and return it with its answer."""
         if self._stopped.is_set():
             raise ExportError("the run was stopped")
-        argv = [str(environment.python) if environment else sys.executable, "-m", "edgeopt.worker"]
+        run = ["-m", "edgeopt.worker"]
         # An export needs no GPU, and TensorFlow would take all of its memory.
         # A file of the user's that is called like a library must not be imported in its place.
         ours = {
@@ -231,7 +277,12 @@ class Workers:
         }
         variables = {**(environment.variables if environment else os.environ), **ours}
         limit_bytes = self.settings.memory_limit_bytes or default_limit_bytes()
-        channel = Channel(argv, log=log, env=variables, memory_limit_bytes=limit_bytes)
+        channel: Channel
+        if environment is None:
+            channel = self.host.fork(run, log=log, env=variables, memory_limit_bytes=limit_bytes)
+        else:
+            argv = [str(environment.python), *run]
+            channel = Channel(argv, log=log, env=variables, memory_limit_bytes=limit_bytes)
         self._open.add(channel)
         if self._stopped.is_set():  # `close` may have come in between and not have seen this one
             channel.close()

@@ -12,7 +12,7 @@ from edgeopt.errors import DeviceError, DeviceGoneError, LinkLostError
 from edgeopt.measure import harness
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from edgeopt.devices.base import Device
     from edgeopt.devices.channel import Channel
@@ -28,14 +28,21 @@ MOST_TRIES = 3
 """How often something is tried again that a lost link has cut."""
 
 
-def open_harness(
-    name: str, environment: OwnEnvironment | None, *, device: Device, workspace: Workspace, settings: ExportSettings
+def open_harness(  # noqa: PLR0913 - each is a fact of its own
+    name: str,
+    environment: OwnEnvironment | None,
+    requires: Iterable[str],
+    *,
+    device: Device,
+    workspace: Workspace,
+    settings: ExportSettings,
 ) -> Channel:
     """Return the conversation with a new harness.
 
     Args:
         name: Whose log gets what it prints: a target, or the source.
         environment: What it runs in; the device's own Python when None.
+        requires: What its runner will import.
         device: Where it runs.
         workspace: Where its log goes.
         settings: The limits that it keeps.
@@ -49,6 +56,7 @@ def open_harness(
         threads=settings.threads,
         memory_limit_bytes=settings.memory_limit_bytes,
         environment=environment,
+        requires=requires,
     )
 
 

@@ -31,6 +31,7 @@ from edgeopt.pipeline.timing import make_session, spreads
 from edgeopt.pipeline.workspace import cannot_write
 from edgeopt.report.schema import SOURCE_TARGET
 from edgeopt.requirements import names, unmet
+from edgeopt.source.choice import RUNNER_REQUIRES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -51,8 +52,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 ANSWERING = "answering the evaluation feeds"
 NO_TIMING = "--no-timing"
-SOURCE_REQUIRES = ("tensorflow",)
-"""What the source model's own runner needs."""
 JOURNALLED = ("seconds", "min_iterations", "threads", "seed")
 """The settings that decide what a sample means."""
 
@@ -163,8 +162,8 @@ class Job:
 
     def _why_source_untimed(self) -> str:
         """Return why the source model cannot be timed on the device; nothing when it can be."""
-        versions = self._when_reached(lambda: self.device.versions(names(SOURCE_REQUIRES)))
-        if missing := unmet(SOURCE_REQUIRES, versions):
+        versions = self._when_reached(lambda: self.device.versions(names(RUNNER_REQUIRES)))
+        if missing := unmet(RUNNER_REQUIRES, versions):
             return f"{self.device.uri} has no {', '.join(missing)}, which the model needs"
         if self.saved_model is not None:
             saved_model = self.saved_model
@@ -341,39 +340,21 @@ class Job:
             raise self._gone
         plan = exported.plan
         self.progress.stage(entry.name, ANSWERING)
-        evaluation = self._evaluate(
+        evaluation = evaluate(
             entry.name,
             Path(plan.backend.runner),
             exported.folder,
             exported.main,
-            device=self.device,
-            environment=plan.environment,
-        )
-        entry.untimed, entry.answered = evaluation.untimed or self._untimed or None, True
-        return evaluation
-
-    def _evaluate(  # noqa: PLR0913 - each is a fact of its own
-        self,
-        name: str,
-        runner: Path,
-        folder: Path,
-        main: Path,
-        *,
-        device: Device,
-        environment: OwnEnvironment | None = None,
-    ) -> Evaluation:
-        return evaluate(
-            name,
-            runner,
-            folder,
-            main,
             self.found.evaluation,
-            device=device,
+            device=self.device,
             workspace=self.workspace,
             settings=self.settings,
             progress=self.progress,
-            environment=environment,
+            environment=plan.environment,
+            requires=plan.backend.requires,
         )
+        entry.untimed, entry.answered = evaluation.untimed or self._untimed or None, True
+        return evaluation
 
 
 def _is_open(error: EdgeoptError | None, *, by_user: bool) -> bool:

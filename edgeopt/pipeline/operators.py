@@ -88,7 +88,9 @@ def _ask(
     if entry.exported is None or entry.folder is None:  # pragma: no cover - what was timed is there
         raise DeviceError("it is not there any more")
     plan, main = entry.exported.plan, entry.exported.main_in(entry.folder)
-    with open_harness(entry.name, plan.environment, device=device, workspace=workspace, settings=settings) as channel:
+    with open_harness(
+        entry.name, plan.environment, plan.backend.requires, device=device, workspace=workspace, settings=settings
+    ) as channel:
         message = {
             "op": "operators",
             "runner": device.push(Path(plan.backend.runner)),

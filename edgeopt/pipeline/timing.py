@@ -10,7 +10,7 @@ from edgeopt.measure.session import Session, Settings
 from edgeopt.measure.stats import round_spread
 from edgeopt.pipeline.harnesses import elsewhere, open_harness, push_artifact, reconnect
 from edgeopt.report.schema import SOURCE_TARGET
-from edgeopt.source.choice import RUNNER
+from edgeopt.source.choice import RUNNER, RUNNER_REQUIRES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -68,23 +68,33 @@ def make_subjects(  # noqa: PLR0913 - each is a part of its own
 ) -> list[Subject]:
     """Return what a device needs to run every entry that has an artifact, and the source model where it is given."""
 
-    def subject(
-        name: str, runner: Path, folder: Path, main: Path, environment: OwnEnvironment | None = None
+    def subject(  # noqa: PLR0913, PLR0917 - each is a fact of its own
+        name: str,
+        runner: Path,
+        folder: Path,
+        main: Path,
+        requires: Iterable[str],
+        environment: OwnEnvironment | None = None,
     ) -> Subject:
         return Subject(
             name=name,
-            launch=lambda: open_harness(name, environment, device=device, workspace=workspace, settings=settings),
+            launch=lambda: open_harness(
+                name, environment, requires, device=device, workspace=workspace, settings=settings
+            ),
             runner=device.push(runner),
             artifact=push_artifact(device, folder, main),
             feeds=device.push(feeds),
             device=elsewhere(device),
         )
 
-    subjects = [subject(SOURCE_TARGET, RUNNER, saved_model, saved_model)] if saved_model is not None else []
+    subjects: list[Subject] = []
+    if saved_model is not None:
+        subjects.append(subject(SOURCE_TARGET, RUNNER, saved_model, saved_model, RUNNER_REQUIRES))
     for entry in entries:
         if entry.exported is not None and entry.folder is not None:
             plan, main = entry.exported.plan, entry.exported.main_in(entry.folder)
-            subjects.append(subject(entry.name, Path(plan.backend.runner), entry.folder, main, plan.environment))
+            runner, requires = Path(plan.backend.runner), plan.backend.requires
+            subjects.append(subject(entry.name, runner, entry.folder, main, requires, plan.environment))
     return subjects
 
 

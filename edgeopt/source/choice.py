@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 DEMO = Path(__file__).parent / "demo" / "demo.keras"
 RUNNER = Path(__file__).with_name("runner.py")
 """Runs the normalised SavedModel on a device; never imported by the host."""
+RUNNER_REQUIRES = ("tensorflow",)
+"""What the source model's runner needs."""
 
 
 @dataclass(frozen=True, slots=True)

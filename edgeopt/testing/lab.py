@@ -84,6 +84,8 @@ class Lab:
     root: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="edgeopt-check-")))
     _attempts: dict[tuple[str, str], Attempt] = field(default_factory=dict)
     _answers: dict[str, dict[str, Array] | EdgeoptError] = field(default_factory=dict)
+    _host: LocalDevice = field(default_factory=LocalDevice)
+    """What imports TensorFlow once for all that is tried."""
     _rigs: int = 0
     _live: tuple[str, Rig] | None = None
     """The artifact that was asked last: loading one may take seconds."""
@@ -187,6 +189,7 @@ class Lab:
     def close(self) -> None:
         """End what runs, and remove everything that was written."""
         self._end_rig()
+        self._host.close()
         shutil.rmtree(self.root, ignore_errors=True)
 
     def _end_rig(self) -> None:
@@ -201,7 +204,10 @@ class Lab:
         elsewhere = self.root / place / f"elsewhere-{name}"
         plan = Plan(Target(name, "", self.backend.name), self.registered, self._options())
         before: Snapshot | None = None
-        with _watched_process(elsewhere), closing(Workers(model.choice, workspace, settings, Silence())) as workers:
+        with (
+            _watched_process(elsewhere),
+            closing(Workers(model.choice, workspace, settings, Silence(), self._host)) as workers,
+        ):
             if place == PLAIN:
                 before = Snapshot.take(self._watched(model, workspace, elsewhere))
             ((_, outcome),) = workers.export([plan], model.calibration, lambda _: None)
@@ -224,7 +230,13 @@ class Lab:
 
     def _channel(self, log: Path, threads: int) -> Channel:
         environment = self.registered.environment
-        return LocalDevice().open(Path(harness.__file__), log=log, threads=threads, environment=environment)
+        return self._host.open(
+            Path(harness.__file__),
+            log=log,
+            threads=threads,
+            environment=environment,
+            requires=self.backend.requires,
+        )
 
     def _bare_channel(self, log: Path, threads: int) -> Channel:
         own, script = self.registered.environment, Path(harness.__file__)

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from edgeopt.devices.channel import ChannelClosed, ChannelGarbled, ChannelTimeout
+from edgeopt.devices.local import LocalDevice
 from edgeopt.errors import BadInputError, ExportError, PluginError
 from edgeopt.pipeline.exporting import Workers, _why_it_died
 from edgeopt.pipeline.request import ExportSettings, Silence
@@ -20,7 +21,7 @@ def export(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Workers, "_ask_worker", asked)
     workspace = Workspace.create(tmp_path, "m")
-    workers = Workers(None, workspace, ExportSettings(jobs=1), Silence())
+    workers = Workers(None, workspace, ExportSettings(jobs=1), Silence(), LocalDevice())
     plan = SimpleNamespace(target=SimpleNamespace(name="t"))
 
     def outcome():
