@@ -19,6 +19,7 @@ from contextlib import closing
 from pathlib import Path
 
 from edgeopt.data import noise_feeds
+from edgeopt.devices.local import LocalDevice
 from edgeopt.pipeline.exporting import Exported, Workers
 from edgeopt.pipeline.plan import make_plan
 from edgeopt.pipeline.request import ExportSettings, Silence
@@ -89,7 +90,7 @@ def by_edgeopt(model: Path, feeds: Path, targets: tuple[str, ...]) -> float:
     plans = make_plan(choose(targets, find_targets()), ())
     with tempfile.TemporaryDirectory() as folder, Workspace.create(Path(folder), choice.name) as workspace:
         begin = time.perf_counter()
-        with closing(Workers(choice, workspace, settings, Silence())) as workers:
+        with closing(LocalDevice()) as host, closing(Workers(choice, workspace, settings, Silence(), host)) as workers:
             workers.open_model()
             outcomes = dict(workers.export(plans, feeds, lambda _: None))
             seconds = time.perf_counter() - begin
@@ -104,7 +105,8 @@ def prepare(model: Path, folder: Path) -> Path:
     choice = resolve_source(str(model))
     with (
         Workspace.create(folder, choice.name) as workspace,
-        closing(Workers(choice, workspace, ExportSettings(), Silence())) as workers,
+        closing(LocalDevice()) as host,
+        closing(Workers(choice, workspace, ExportSettings(), Silence(), host)) as workers,
     ):
         opened = workers.open_model()
     return noise_feeds(opened.inputs, opened.ranges, folder).calibration

@@ -7,7 +7,7 @@ import shutil
 import sys
 import threading
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar
 
 from edgeopt.devices.base import thread_environment
 from edgeopt.devices.book import LOCAL
@@ -45,6 +45,7 @@ class LocalDevice:
         self._channels: list[Channel] = []
         self._warm: WarmParent | None = None
         self._warming = threading.Lock()
+        self._is_closed = False
         self._limit_bytes = default_limit_bytes()
 
     def connect(self) -> None:
@@ -93,27 +94,17 @@ class LocalDevice:
         argv = [*self._python(str(environment.python) if environment else sys.executable), *run]
         return self._keep(Channel(argv, log=log, env=variables, memory_limit_bytes=limit))
 
-    def warm_up(self) -> None:
-        """Begin to import what is slow to import, for the processes that `fork` starts."""
+    def warm_up(self) -> WarmParent | None:
+        """Begin to import what is slow to import, and return the process that does so; None after `close`."""
         with self._warming:
-            if self._warm is None:
+            if self._warm is None and not self._is_closed:
                 self._warm = WarmParent(self._python(sys.executable))
+            return self._warm
 
-    def fork(
-        self, run: Sequence[str], *, log: Path, env: Mapping[str, str], memory_limit_bytes: int | None
-    ) -> WarmChannel:
+    def fork(self, run: Sequence[str], *, log: Path, env: Mapping[str, str], memory_limit_bytes: int | None) -> Channel:
         """Start a Python file, or with `-m` a module, where TensorFlow has been imported already; see `WarmChannel`."""
-        self.warm_up()
-        return self._keep(
-            WarmChannel(
-                cast("WarmParent", self._warm),
-                self._python(sys.executable),
-                run,
-                log=log,
-                env=env,
-                memory_limit_bytes=memory_limit_bytes,
-            )
-        )
+        parent, command = self.warm_up(), self._python(sys.executable)
+        return self._keep(WarmChannel(parent, command, run, log=log, env=env, memory_limit_bytes=memory_limit_bytes))
 
     def _keep(self, channel: C) -> C:
         """Remember a conversation, which `close` ends."""
@@ -135,9 +126,9 @@ class LocalDevice:
 
     def close(self) -> None:
         """End every process that was started here."""
+        with self._warming:
+            warm, self._warm, self._is_closed = self._warm, None, True
         for channel in self._channels:
             channel.close()
-        with self._warming:
-            warm, self._warm = self._warm, None
         if warm is not None:
             warm.close()

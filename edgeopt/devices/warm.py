@@ -79,11 +79,12 @@ class WarmParent:
 
     def close(self) -> None:
         """End it; what was forked from it is its own and is ended by its channel."""
-        self._is_usable = False
-        self._socket.close()
         if self._process is not None:
-            self._process.kill()
+            self._process.kill()  # also ends the wait of another thread in `fork`
             self._process.wait()
+        with self._asking:
+            self._is_usable = False
+            self._socket.close()
         for pid in marked(f"{MARK}={self._mark}"):
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
@@ -171,14 +172,14 @@ class WarmChannel(Channel):
     """A conversation with a process that was forked from a parent, or started as usual where that is not possible.
 
     Args:
-        parent: The parent.
+        parent: The parent; None where there is none.
         command: What starts Python.
         run: What it runs: a Python file, or `-m` and a module.
     """
 
     def __init__(  # noqa: PLR0913 - each is a fact of its own
         self,
-        parent: WarmParent,
+        parent: WarmParent | None,
         command: Sequence[str],
         run: Sequence[str],
         *,
@@ -192,7 +193,8 @@ class WarmChannel(Channel):
     def _start(
         self, argv: Sequence[str], log: Path, env: Mapping[str, str], cwd: Path | None
     ) -> subprocess.Popen[bytes] | ForkedProcess:
-        return self._parent.fork(self._run, log, env) or super()._start(argv, log, env, cwd)
+        forked = self._parent and self._parent.fork(self._run, log, env)
+        return forked or super()._start(argv, log, env, cwd)
 
 
 def _start(argv: Sequence[str], variables: Mapping[str, str], descriptor: int) -> subprocess.Popen[bytes] | None:

@@ -18,6 +18,7 @@ import signal
 import socket
 import struct
 import sys
+import tempfile
 import time
 
 TYPE_CHECKING = False
@@ -89,6 +90,7 @@ class Parent:
                 os.close(descriptor)
             os.environ.clear()
             os.environ.update(message["env"])
+            tempfile.tempdir = None  # it was found by the parent's variables
             os.chdir(message["cwd"])
             touch(self._pages)
             code = run(message["run"])

@@ -33,19 +33,21 @@ say(
     main=__name__,
     cwd=os.getcwd(),
     environ=dict(os.environ),
+    temporary=__import__("tempfile").gettempdir(),
     threads=int(status["Threads"]),
     rss=int(status["VmRSS"].split()[0]),
     session=os.getsid(0) == os.getpid(),
     files=len(os.listdir("/proc/self/fd")),
     sigchld=signal.getsignal(signal.SIGCHLD) == signal.SIG_DFL,
 )
+hear()
 """
 
 
 @pytest.fixture
 def parent(monkeypatch):
-    """A warm parent that has imported `decimal`, which takes no second."""
-    monkeypatch.setattr(warm, "SLOW", ("decimal",))
+    """A warm parent that has imported `decimal` and `tempfile`, which takes no second."""
+    monkeypatch.setattr(warm, "SLOW", ("decimal", "tempfile"))
     parent = WarmParent([sys.executable])
     yield parent
     parent.close()
@@ -75,18 +77,22 @@ def parent_of(pid):
 
 
 def is_alive(pid):
-    stat = Path(f"/proc/{pid}/stat")
-    return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def test_it_is_the_main_program_with_the_environment_and_folder_that_were_asked_for(start, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    channel = start(FACTS, env={**os.environ, "ONLY_HERE": "1", "OMP_NUM_THREADS": "7"})
+    env = {**os.environ, "ONLY_HERE": "1", "OMP_NUM_THREADS": "7", "TMPDIR": str(tmp_path)}
+    channel = start(FACTS, env=env)
     facts = channel.ask({}, 30)
     assert facts["main"] == "__main__"
     assert facts["argv"] == [str(tmp_path / "script0.py")]
     assert facts["cwd"] == str(tmp_path)
     assert facts["environ"]["ONLY_HERE"] == "1"
+    assert facts["temporary"] == str(tmp_path)
     assert facts["environ"]["OMP_NUM_THREADS"] == "7"
     assert "decimal" in facts["modules"]
     assert facts["threads"] == 1
