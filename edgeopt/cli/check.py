@@ -51,6 +51,12 @@ def check(
         list[str] | None,
         typer.Option("--varies", metavar="FILE", help="A file of the artifact that may differ from export to export."),
     ] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--only", metavar="CHECK", help="Run this check alone, as the checklist calls it; may be repeated."
+        ),
+    ] = None,
     json: Json = None,
 ) -> None:
     """Check whether the backends of a plugin keep the contract; takes minutes."""
@@ -61,7 +67,7 @@ def check(
 
     check_json(json)
     chosen = _choose(name, find_backends())
-    found = _run(chosen, {"min_agreement": min_agreement, "varies": varies or []})
+    found = _run(chosen, {"min_agreement": min_agreement, "varies": varies or []}, only or [])
     documents = [_document(backend, found) for backend in chosen]
     deliver(to_json({"checked": name, "backends": documents}), json, *_views(documents))
     if any(finding.outcome == "failed" for finding in found):
@@ -99,11 +105,12 @@ def _names(registry: Registry) -> list[str]:
     return sorted(plugins | set(registry.backends))
 
 
-def _run(chosen: Sequence[RegisteredBackend], how: dict[str, Any]) -> list[Finding]:
-    """Run the checks and tell each on standard error as it ends.
+def _run(chosen: Sequence[RegisteredBackend], how: dict[str, Any], only: Sequence[str]) -> list[Finding]:
+    """Run the checks, all if none is named, and tell each on standard error as it ends.
 
     Raises:
         UnavailableError: pytest is not installed.
+        UsageError: There is no such check.
     """
     import importlib.util
     import shutil
@@ -112,19 +119,27 @@ def _run(chosen: Sequence[RegisteredBackend], how: dict[str, Any]) -> list[Findi
 
     from edgeopt.cli.console import messages
     from edgeopt.cli.progress import watch
-    from edgeopt.errors import UnavailableError
+    from edgeopt.errors import UnavailableError, UsageError, did_you_mean
 
     if importlib.util.find_spec("pytest") is None:
         hint = "install it: pip install 'edgeopt[testing]'"
         raise UnavailableError("the checks need pytest, which is not installed", hint=hint)
+    from edgeopt.testing.checks import check_names
     from edgeopt.testing.suite import LOG, run_suite
 
+    for check in only:
+        if check not in check_names():
+            raise UsageError(f"no check is called {check!r}", hint=did_you_mean(check, check_names()))
     folder = Path(mkdtemp(prefix="edgeopt-check-"))
     names = [backend.backend.name for backend in chosen]
     with watch(messages()) as progress:
         progress.stage(", ".join(names), "checking")
         found = run_suite(
-            names, how, folder, lambda finding: progress.say(f"{finding.backend}: {finding.check}: {finding.outcome}")
+            names,
+            how,
+            folder,
+            lambda finding: progress.say(f"{finding.backend}: {finding.check}: {finding.outcome}"),
+            dict.fromkeys(names, only),
         )
         if any(finding.outcome == "failed" for finding in found):
             progress.say(f"what pytest said is in {folder / LOG}")

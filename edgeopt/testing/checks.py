@@ -16,12 +16,29 @@ if TYPE_CHECKING:
 
     from edgeopt.contract import Backend
 
+PREFIX = "test_"
+
 
 class BackendChecks(ModelChecks, RunnerChecks, ExportChecks, ListingChecks):
     """All checks of one backend; pytest runs them from the last base to the first, the cheapest first.
 
     `check_backend` makes subclasses. Write one by hand to leave a check out on purpose, or to add some.
     """
+
+
+def check_names() -> list[str]:
+    """Return what the checks are called, in words: `it synchronises`."""
+    return [in_words(name) for name in dir(BackendChecks) if name.startswith(PREFIX)]
+
+
+def in_words(test: str) -> str:
+    """Return what a check is called whose method is named `test`."""
+    return test.removeprefix(PREFIX).replace("_", " ")
+
+
+def method_of(check: str) -> str:
+    """Return the name of a check's method."""
+    return PREFIX + check.replace(" ", "_")
 
 
 def check_backend(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import shutil
 import site
@@ -9,6 +10,7 @@ import sys
 import tempfile
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,6 +70,14 @@ class Attempt:
         return isinstance(self.error, PluginError) and self.error.message.startswith(OUTSIDE)
 
 
+@cache
+def this_machine() -> LocalDevice:
+    """Return this machine, which imports TensorFlow once for all backends that a process of tests checks."""
+    device = LocalDevice()
+    atexit.register(device.close)
+    return device
+
+
 @dataclass(slots=True)
 class Lab:
     """The workplace of one backend.
@@ -84,8 +94,7 @@ class Lab:
     root: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="edgeopt-check-")))
     _attempts: dict[tuple[str, str], Attempt] = field(default_factory=dict)
     _answers: dict[str, dict[str, Array] | EdgeoptError] = field(default_factory=dict)
-    _host: LocalDevice = field(default_factory=LocalDevice)
-    """What imports TensorFlow once for all that is tried."""
+    _host: LocalDevice = field(default_factory=this_machine)
     _rigs: int = 0
     _live: tuple[str, Rig] | None = None
     """The artifact that was asked last: loading one may take seconds."""
@@ -189,7 +198,6 @@ class Lab:
     def close(self) -> None:
         """End what runs, and remove everything that was written."""
         self._end_rig()
-        self._host.close()
         shutil.rmtree(self.root, ignore_errors=True)
 
     def _end_rig(self) -> None:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from edgeopt.devices.channel import Channel
 from edgeopt.errors import PluginError
 from edgeopt.measure.harness import Wire
+from edgeopt.testing.checks import in_words, method_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -52,7 +53,11 @@ class Finding:
 
 
 def run_suite(
-    backends: Sequence[str], how: Mapping[str, Any], folder: Path, tell: Callable[[Finding], None]
+    backends: Sequence[str],
+    how: Mapping[str, Any],
+    folder: Path,
+    tell: Callable[[Finding], None],
+    only: Mapping[str, Sequence[str]] | None = None,
 ) -> list[Finding]:
     """Check installed backends in a child process and return what was found, in the order of the checks.
 
@@ -61,6 +66,7 @@ def run_suite(
         how: Further arguments of `check_backend`.
         folder: An empty folder; what pytest says stays in it as `LOG`, and everything else is removed at the end.
         tell: Is given each finding as soon as it is known.
+        only: By backend, the checks to run; all checks of those that are not named.
 
     Raises:
         PluginError: The checks could not be run to the end.
@@ -79,7 +85,9 @@ def run_suite(
     (folder / TEMPORARY).mkdir()
     try:
         with Channel([sys.executable, "-m", __name__], log=log, env={**kept, **ours}) as channel:
-            answer = channel.ask({"op": "check", "backends": list(backends), "how": dict(how)}, None, take)
+            wanted = {name: list(checks) for name, checks in (only or {}).items()}
+            message = {"op": "check", "backends": list(backends), "how": dict(how), "only": wanted}
+            answer = channel.ask(message, None, take)
     finally:
         shutil.rmtree(folder / TEMPORARY, ignore_errors=True)
     if answer["error"]:
@@ -104,7 +112,7 @@ class Reporter:
                 {
                     "event": "checked",
                     "backend": self.backend,
-                    "check": report.nodeid.rpartition("::test_")[2].replace("_", " "),
+                    "check": in_words(report.nodeid.rpartition("::")[2]),
                     "outcome": OUTCOMES[report.outcome],
                     "reason": reason,
                     "see": see,
@@ -122,8 +130,8 @@ def _reason(report: pytest.TestReport) -> tuple[str, str]:
     return (reason, see) if reason else (text, "")
 
 
-def _check(name: str, how: Mapping[str, Any], wire: Wire) -> int:
-    """Run the checks of one backend and return pytest's exit code."""
+def _check(name: str, how: Mapping[str, Any], only: Sequence[str], wire: Wire) -> int:
+    """Run the checks of one backend, all if none is named, and return pytest's exit code."""
     import pytest
 
     with tempfile.TemporaryDirectory(prefix="edgeopt-suite-") as folder:
@@ -131,7 +139,8 @@ def _check(name: str, how: Mapping[str, Any], wire: Wire) -> int:
         file.write_text(TEST_FILE.format(name=name, how=dict(how)), "utf-8")
         settings = Path(folder, "pytest.ini")
         settings.write_text("[pytest]\n", "utf-8")
-        arguments = ["-v", "-p", "no:cacheprovider", "--rootdir", folder, "-c", str(settings), str(file)]
+        arguments = ["-v", "-p", "no:cacheprovider", "--rootdir", folder, "-c", str(settings)]
+        arguments += [f"{file}::TestBackend::{method_of(check)}" for check in only] or [str(file)]
         return int(pytest.main(arguments, plugins=[Reporter(wire.send, name)]))
 
 
@@ -142,7 +151,7 @@ def main() -> None:
     failures = []
     for name in message["backends"]:
         sys.modules.pop("test_backend", None)  # every file is called so
-        code = _check(name, message["how"], wire)
+        code = _check(name, message["how"], message["only"].get(name, ()), wire)
         if code not in {0, 1}:
             failures.append(f"pytest ended with exit code {code} for {name}")
     wire.send({"error": "; ".join(failures)})

@@ -45,6 +45,23 @@ def test_a_sound_plugin_is_a_checklist_and_each_check_is_told_as_it_ends(toys):
     assert "pytest" not in err
 
 
+def test_one_check_alone(toys):
+    edgeopt = toys(sound=QUIET)
+    code, out, err = edgeopt.run("plugins", "check", "toy-sound", "--only", "its summary is one line")
+    assert code == 0, err
+    assert out.splitlines() == [
+        "toy-sound (toy-sound 1.0)",
+        "  ok       its summary is one line",
+        "  1 check, none failed",
+    ]
+
+
+def test_a_check_that_does_not_exist(toys):
+    code, out, err = toys(sound=QUIET).run("plugins", "check", "toy-sound", "--only", "its summary is a line")
+    assert (code, out) == (2, "")
+    assert err == "error: no check is called 'its summary is a line'\nhint: did you mean its summary is one line?\n"
+
+
 def test_a_failure_says_what_was_expected_and_where_it_is_explained(toys):
     code, out, err = toys(silent=BADS["undescribed"], sound=QUIET).run(
         "plugins", "check", "toy-silent", "--json", "found.json"

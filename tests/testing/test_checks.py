@@ -14,7 +14,10 @@ GOOD = "toy-good"
 
 @pytest.fixture(scope="module")
 def findings(tmp_path_factory):
-    """What the checks find, by toy; all in one process, which shares the models."""
+    """What the checks find, by toy; all of them for the good one, and for each bad one the check that it breaks.
+
+    All run in one process, which shares the models.
+    """
     site = tmp_path_factory.mktemp("toys") / "site-packages"
     toys = {GOOD: None, **{f"toy-{name}": bad for name, bad in BADS.items()}}
     for name, bad in toys.items():
@@ -22,7 +25,8 @@ def findings(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join([str(site), *filter(None, [os.environ.get("PYTHONPATH")])]))
         patch.setenv("EDGEOPT_PLUGINS", ",".join(toys))
-        found = run_suite(list(toys), {}, tmp_path_factory.mktemp("suite"), lambda _: None)
+        only = {f"toy-{name}": [bad.check] for name, bad in BADS.items()}
+        found = run_suite(list(toys), {}, tmp_path_factory.mktemp("suite"), lambda _: None, only)
     return {name: [finding for finding in found if finding.backend == name] for name in toys}
 
 
@@ -36,7 +40,7 @@ def test_a_good_backend_passes_every_check(findings):
 
 
 @pytest.mark.parametrize("name", BADS)
-def test_a_bad_backend_fails_the_check_that_it_breaks_and_no_other(findings, name):
+def test_a_bad_backend_fails_the_check_that_it_breaks(findings, name):
     bad = BADS[name]
     if bad.check == "it honours threads" and len(os.sched_getaffinity(0)) < 2:
         pytest.skip("one core")
