@@ -4,9 +4,8 @@ It reads one JSON message a line from standard input and writes one answer a lin
 library or a plugin prints goes to the log file of the target that is being served. When the parent is gone, so is the
 worker: a thread watches the end of standard input.
 
-The messages are `open` (a source model and a workspace), `answer` (feeds, which the source model is to answer into a
-folder), `export` (a target) and nothing else; an answer is a JSON object, with the key `error` when it failed. Lines
-with the key `event` come in between and say what is going on.
+The messages are `open` (a source model and a workspace), `export` (a target) and nothing else; an answer is a JSON
+object, with the key `error` when it failed. Lines with the key `event` come in between and say what is going on.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeopt.errors import BadInputError, EdgeoptError, ExportError, PluginError, full_disk, in_words, readable
-from edgeopt.measure.harness import PROGRESS_INTERVAL_S, Feeds, Outputs, Wire
+from edgeopt.measure.harness import Wire
 from edgeopt.watch import Watch
 
 if TYPE_CHECKING:
@@ -50,7 +49,7 @@ class Worker:
         """Return the answer to one message; an error becomes an answer, never an exception."""
         try:
             _log_to(Path(message["log"]))
-            handle = {"open": self._open, "answer": self._answer, "export": self._export}[message["op"]]
+            handle = {"open": self._open, "export": self._export}[message["op"]]
             return handle(message)
         except BaseException as error:  # noqa: BLE001 - a plugin may raise anything, SystemExit included
             with suppress(OSError):  # the log may be on the disk that is full
@@ -76,29 +75,14 @@ class Worker:
             "warnings": list(source.warnings),
         }
 
-    def _answer(self, message: dict[str, Any]) -> dict[str, Any]:
-        inputs = Feeds(message["feeds"])
-        outputs = Outputs(message["out"], inputs.count, inputs.batch)
-        told = time.monotonic()
-        for number, feed in enumerate(inputs.walk(), 1):
-            outputs.put(number - 1, self._opened().infer(feed))
-            if time.monotonic() - told > PROGRESS_INTERVAL_S:
-                told = time.monotonic()
-                self._wire.send({"event": "answered", "done": number, "of": inputs.count})
-        outputs.close()
-        return {"count": inputs.count}
-
-    def _opened(self) -> LoadedSource:
-        if self._source is None:
-            raise ExportError("no source model is open in this worker")
-        return self._source
-
     def _export(self, message: dict[str, Any]) -> dict[str, Any]:
         from edgeopt.contract import ExportRequest
         from edgeopt.data import read_feeds
         from edgeopt.options import fill
 
-        source = self._opened()
+        source = self._source
+        if source is None:
+            raise ExportError("no source model is open in this worker")
         backend = _find_backend(message["module"], message["backend"])
         out_dir = Path(message["out_dir"])
         request = ExportRequest(

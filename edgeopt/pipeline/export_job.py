@@ -9,21 +9,19 @@ from typing import TYPE_CHECKING, Any
 from edgeopt import artifact
 from edgeopt.errors import EdgeoptError, in_words
 from edgeopt.measure import fidelity, size
-from edgeopt.pipeline.evaluating import read_outputs
 from edgeopt.pipeline.job import ANSWERING, Job
 from edgeopt.pipeline.needs import unmet_needs
 from edgeopt.pipeline.plan import Plan
 from edgeopt.pipeline.reference import save_reference
 from edgeopt.pipeline.workspace import cannot_write
 from edgeopt.report.schema import SOURCE_TARGET
+from edgeopt.source.choice import RUNNER, RUNNER_REQUIRES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from edgeopt.contract import Array
     from edgeopt.data import FeedSet
     from edgeopt.devices.base import Device
     from edgeopt.pipeline.entries import Entry
+    from edgeopt.pipeline.evaluating import Evaluation
     from edgeopt.pipeline.exporting import Exported, OpenedModel, Workers
 
 
@@ -32,11 +30,10 @@ class ExportJob(Job):
     """Exports and checks what a run was asked for, and times it."""
 
     host: Device
-    """This machine, where the workers run whatever the device is; the device itself may be it."""
+    """This machine, where workers run and the source model answers whatever the device is, which may be it."""
     opened: OpenedModel
     feeds: FeedSet
-    _reference: Future[Mapping[str, Array]] = field(default_factory=Future)
-    """What the source model answers to the evaluation feeds."""
+    _source: Future[Evaluation] = field(default_factory=Future)
 
     def export(self, workers: Workers) -> None:
         """Export every target, let every artifact answer the evaluation feeds, and move what is sound into place."""
@@ -44,7 +41,7 @@ class ExportJob(Job):
         if not plans:
             return
         with ThreadPoolExecutor(1) as evaluations:
-            self._reference = evaluations.submit(self._ask_source, workers)
+            self._source = evaluations.submit(self._evaluate_source)
             checks: list[Future[None]] = []
 
             def check(exported: Exported) -> None:
@@ -64,12 +61,15 @@ class ExportJob(Job):
                 evaluations.shutdown(wait=True, cancel_futures=True)
                 raise
 
-    def _ask_source(self, workers: Workers) -> Mapping[str, Array]:
+    def _evaluate_source(self) -> Evaluation:
         """Return what the source model answers to the evaluation feeds."""
         self.progress.stage(SOURCE_TARGET, ANSWERING)
         try:
-            outputs = read_outputs(workers.answer(self.found.evaluation, SOURCE_TARGET))
-            if doubt := fidelity.silent(outputs):
+            saved_model = self.opened.saved_model
+            evaluation = self._evaluate(
+                SOURCE_TARGET, RUNNER, saved_model, saved_model, device=self.host, requires=RUNNER_REQUIRES
+            )
+            if doubt := fidelity.silent(evaluation.outputs):
                 self.found.source_doubts.append(doubt)
         except Exception as raised:
             error = raised if isinstance(raised, EdgeoptError) else EdgeoptError(in_words(raised))
@@ -78,12 +78,12 @@ class ExportJob(Job):
                 self.progress.done(SOURCE_TARGET, f"failed: {error.message}")
             raise error from raised
         self.progress.done(SOURCE_TARGET, "answered")
-        return outputs
+        return evaluation
 
     def _keep_reference(self) -> None:
         """Keep what the source model answered, so that a profile can tell how true an artifact is without it."""
         if self.found.source_error is None:
-            outputs = self._reference.result()
+            outputs = self._source.result().outputs
             try:
                 save_reference(self.workspace, self.feeds, outputs, self.found.model.sha256)
             except OSError as error:
@@ -100,7 +100,7 @@ class ExportJob(Job):
                 unmet.hint = f"it was not kept; {unmet.hint}"
                 raise unmet
             if self.native is None:
-                self._compare(entry, exported, self._reference.result(), self.feeds.read_labels())
+                self._compare(entry, exported, self._source.result().outputs, self.feeds.read_labels())
                 self._publish(entry, exported)
         if not self._stopping.is_set():
             what = "verified" if self.native is None else "exported"

@@ -140,30 +140,6 @@ class Workers:
                 self.close()  # a Ctrl-C: end the children first, so that the threads that wait for them end too
                 raise
 
-    def answer(self, feeds: Path, name: str) -> Path:
-        """Let the source model answer feeds, in a worker that has opened it.
-
-        Args:
-            feeds: Their folder.
-            name: What progress and log call the source model.
-
-        Returns:
-            The folder of the answers, as the harness writes it.
-
-        Raises:
-            EdgeoptError: The model does not run to the end, or its worker died or gave no sign of life in time.
-        """
-        log, out = self.workspace.log(name), self.workspace.scratch / "outputs" / name
-        message = {"op": "answer", "feeds": str(feeds), "out": str(out), "log": str(log)}
-
-        def tell(event: dict[str, Any]) -> None:
-            self.progress.stage(name, f"answering the evaluation feeds, {event['done']:,} of {event['of']:,}")
-
-        answer = self._ask(message, None, log, tell, renew=True)
-        if "error" in answer:
-            raise _rebuild(answer["error"], log=str(log))
-        return out
-
     def close(self) -> None:
         """End all workers; no export starts after this."""
         self._stopped.set()
@@ -209,7 +185,17 @@ class Workers:
             "cpu_features": self.cpu_features,
             "log": str(log),
         }
-        answer = self._ask(message, plan.environment, log, lambda event: self.progress.stage(name, event["text"]))
+        channel = self._take(log, plan.environment)
+        channel.log_path = log
+        begin = time.monotonic()
+        try:
+            answer = channel.ask(
+                message, self.settings.timeout_s, lambda event: self.progress.stage(name, event["text"])
+            )
+        except (ChannelClosed, ChannelTimeout) as error:
+            self._drop(channel)
+            raise _why_it_died(error, self.settings, time.monotonic() - begin) from error
+        self._free[plan.environment].put(channel)
         if "error" in answer:
             raise _rebuild(answer["error"])
         main, files = Path(answer["main"]), [Path(file) for file in answer["files"]]
@@ -225,35 +211,6 @@ class Workers:
             needs=tuple(answer["needs"]) if answer["needs"] or plan.registered.plugin.declares_needs else None,
             fallback=answer["fallback"],
         )
-
-    def _ask(
-        self,
-        message: Mapping[str, Any],
-        environment: OwnEnvironment | None,
-        log: Path,
-        on_event: Callable[[dict[str, Any]], None],
-        *,
-        renew: bool = False,
-    ) -> dict[str, Any]:
-        """Return the answer of a worker; one that died is replaced when it is needed again.
-
-        Args:
-            message: What it is asked.
-            environment: Which Python it runs in.
-            log: Where what it prints goes.
-            on_event: Is told how it goes on.
-            renew: Whether an event lets the time limit begin anew.
-        """
-        channel = self._take(log, environment)
-        channel.log_path = log
-        begin = time.monotonic()
-        try:
-            answer = channel.ask(message, self.settings.timeout_s, on_event, renew=renew)
-        except (ChannelClosed, ChannelTimeout) as error:
-            self._drop(channel)
-            raise _why_it_died(error, self.settings, time.monotonic() - begin) from error
-        self._free[environment].put(channel)
-        return answer
 
     def _take(self, log: Path, environment: OwnEnvironment | None) -> Channel:
         """Return an idle worker, or a new one that has opened the model."""

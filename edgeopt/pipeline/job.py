@@ -340,21 +340,42 @@ class Job:
             raise self._gone
         plan = exported.plan
         self.progress.stage(entry.name, ANSWERING)
-        evaluation = evaluate(
+        evaluation = self._evaluate(
             entry.name,
             Path(plan.backend.runner),
             exported.folder,
             exported.main,
-            self.found.evaluation,
             device=self.device,
-            workspace=self.workspace,
-            settings=self.settings,
-            progress=self.progress,
-            environment=plan.environment,
             requires=plan.backend.requires,
+            environment=plan.environment,
         )
         entry.untimed, entry.answered = evaluation.untimed or self._untimed or None, True
         return evaluation
+
+    def _evaluate(  # noqa: PLR0913 - each is a fact of its own
+        self,
+        name: str,
+        runner: Path,
+        folder: Path,
+        main: Path,
+        *,
+        device: Device,
+        requires: Iterable[str],
+        environment: OwnEnvironment | None = None,
+    ) -> Evaluation:
+        return evaluate(
+            name,
+            runner,
+            folder,
+            main,
+            self.found.evaluation,
+            device=device,
+            workspace=self.workspace,
+            settings=self.settings,
+            progress=self.progress,
+            environment=environment,
+            requires=requires,
+        )
 
 
 def _is_open(error: EdgeoptError | None, *, by_user: bool) -> bool:
