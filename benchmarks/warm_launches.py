@@ -1,4 +1,4 @@
-"""Whether a process that was forked from a warm parent has the latency and the memory of one that was started by itself.
+"""Whether a process that is forked from a warm parent has latency and memory of one that was started by itself.
 
 Usage: python benchmarks/warm_launches.py [--parents N] [--seconds S]
 
@@ -18,6 +18,7 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 
 from edgeopt.data import demo_feeds
+from edgeopt.devices.channel import Channel
 from edgeopt.devices.local import LocalDevice
 from edgeopt.measure import harness
 from edgeopt.measure.process import Subject
@@ -41,7 +42,7 @@ def main() -> int:
         feeds = demo_feeds(source.inputs, folder / "feeds").evaluation
 
         def subject(name: str, device: LocalDevice, requires: tuple[str, ...]) -> Subject:
-            def launch():
+            def launch() -> Channel:
                 return device.open(Path(harness.__file__), log=folder / "log", requires=requires)
 
             return Subject(name, launch, str(RUNNER), str(source.saved_model()), str(feeds))
