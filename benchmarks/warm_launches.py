@@ -16,9 +16,9 @@ import sys
 import tempfile
 from contextlib import ExitStack, closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edgeopt.data import demo_feeds
-from edgeopt.devices.channel import Channel
 from edgeopt.devices.local import LocalDevice
 from edgeopt.measure import harness
 from edgeopt.measure.process import Subject
@@ -26,6 +26,9 @@ from edgeopt.measure.session import Session, Settings
 from edgeopt.measure.verdicts import compare
 from edgeopt.source.choice import RUNNER, RUNNER_REQUIRES, resolve_source
 from edgeopt.source.model import open_source
+
+if TYPE_CHECKING:
+    from edgeopt.devices.channel import Channel
 
 OWN = "own"
 OWN_PROCESSES = 2

@@ -30,8 +30,8 @@ SINGLE = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS"
 KERAS = {"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "1"}
 """What TensorFlow and Keras read while they are imported."""
 MESSAGE_BYTES = 1 << 16
-READY_S = 120.0
-ANSWER_S = 30.0
+READY_S, ANSWER_S = 120.0, 30.0
+"""How long the import may take, and a fork."""
 
 
 def is_slow(requires: Iterable[str]) -> bool:
@@ -47,15 +47,14 @@ class WarmParent:
 
     Args:
         command: What starts Python.
-        environment: The variables that a new process has, too.
     """
 
-    def __init__(self, command: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
+    def __init__(self, command: Sequence[str]) -> None:
         self._asking = threading.Lock()
         self._is_usable: bool | None = None
         self._mark = f"warm-{os.getpid()}-{time.monotonic_ns()}"
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        variables = {**(os.environ if environment is None else environment), **SINGLE, **KERAS, MARK: self._mark}
+        variables = {**os.environ, **SINGLE, **KERAS, MARK: self._mark}
         variables.pop("TF_USE_LEGACY_KERAS", None)
         argv = [*command, str(Path(forking.__file__).absolute()), str(theirs.fileno()), *SLOW]
         with theirs:
@@ -119,7 +118,15 @@ class ForkedProcess:
         environment: Mapping[str, str],
         hear: Callable[[], dict[str, Any] | None],
     ) -> ForkedProcess | None:
-        """Let a parent fork a process, and return it; None if the parent has ended."""
+        """Let a parent fork a process, and return it; None if the parent has ended.
+
+        Args:
+            parent: The socket to the parent.
+            run: A Python file, or `-m` and a module.
+            log: Where its standard error goes.
+            environment: All its variables.
+            hear: Gives the parent's answer; None if there is none.
+        """
         message = json.dumps({"run": list(run), "env": dict(environment), "cwd": str(Path.cwd())}).encode()
         theirs: list[int] = []
         ours: list[int] = []
