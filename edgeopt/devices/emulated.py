@@ -90,6 +90,9 @@ class EmulatedDevice(LocalDevice):
         """Return how this machine is, marked as emulated."""
         return replace(super().health(), emulated=self._emulator)
 
+    def warm_up(self) -> None:
+        """Do nothing: qemu has a thread of its own, and a process with threads cannot be forked safely."""
+
     def _python(self, python: str) -> list[str]:
         """Return the command that starts Python on the emulated processor."""
         return [self._program, "-cpu", self._model, *super()._python(python)]
