@@ -76,7 +76,7 @@ def entry(tmp_path):
         file = tmp_path / f"{name}.py"
         file.write_text(RUNNER.format(us=us, more=more))
         plan = SimpleNamespace(
-            target=SimpleNamespace(name=name), backend=SimpleNamespace(runner=file), environment=None
+            target=SimpleNamespace(name=name), backend=SimpleNamespace(runner=file, requires=()), environment=None
         )
         staged = tmp_path / "staged"
         exported = Exported(plan, staged, staged / "model", (), {}, (), 0, 1.0)
