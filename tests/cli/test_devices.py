@@ -194,6 +194,7 @@ class Terminal(io.StringIO):
         return True
 
 
+@pytest.mark.slow
 def test_prepare_and_clean_as_json_with_the_question_on_standard_error(cli, board, runtime, monkeypatch):
     cli("devices", "add", "pi5", f"ssh://{board.alias}", "--python", board.python)
     folder = f"{board.workdir}/.cache/edgeopt"
@@ -228,6 +229,7 @@ def test_prepare_and_clean_as_json_with_the_question_on_standard_error(cli, boar
     assert json.loads(cli("devices", "clean", "pi5", "--json", "-").out) == nothing
 
 
+@pytest.mark.slow
 def test_prepare_as_json_says_which_backends_cannot_work_there(cli, board, runtime, monkeypatch):
     from edgeopt.registry import find_backends
 

@@ -139,6 +139,7 @@ def exported(tmp_path_factory):
     return out / "demo"
 
 
+@pytest.mark.slow
 def test_a_profile_judges_and_does_not_time(exported, qemu_user):
     settings = ExportSettings(rank=True, ops=True, seconds=0.0, min_iterations=1)
     told = Told()
@@ -174,6 +175,7 @@ def test_a_stated_bound_is_a_budget_where_nothing_is_timed(exported, qemu_user, 
     assert (found.code, line.name, line.met) == (code, "min_sqnr_db", code == 0)
 
 
+@pytest.mark.slow
 def test_devices_on_this_machine_are_measured_in_turn(exported, qemu_user):
     told = Told()
     settings = ExportSettings(rank=True, seconds=0.0, min_iterations=1, targets=("onnx-int8",))

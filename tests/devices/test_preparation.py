@@ -19,6 +19,8 @@ from edgeopt.registry import find_backends
 from tests.standins.registry import OURS
 from tests.standins.waiting import until
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def prepared(known, tmp_path, monkeypatch):

@@ -82,6 +82,7 @@ def test_what_there_is_no_wheel_of(registry, fetched):
     assert caught.value.hint == "does this machine reach a package registry?"
 
 
+@pytest.mark.slow
 def test_the_real_runtime_for_a_board_that_has_room_for_it_and_for_one_that_is_too_old(fetched):
     names, said = fetched(
         ["ai-edge-litert>=2.3"], device("3.11.2", "2.36", GLIBCXX="3.4.30", CXXABI="1.3.13", GCC="11.0")

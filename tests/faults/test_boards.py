@@ -21,6 +21,8 @@ from tests.conftest import CommandLine
 from tests.faults.conftest import QUICK, RUN_LIMIT_S
 from tests.standins.waiting import until
 
+pytestmark = pytest.mark.slow
+
 
 def rows(run):
     return {result["target"]: result for result in run["results"]}

@@ -8,6 +8,8 @@ from tests.standins import needs
 from tests.standins.limits import Limits
 from tests.standins.sshd import Sshd
 
+pytestmark = pytest.mark.slow
+
 ONE = ("--target", "tflite-int8")
 HERE = ("--device", "local")
 INT8 = ["tflite-int8"]

@@ -25,6 +25,8 @@ from tests.standins.limits import Limits
 from tests.standins.sshd import Sshd
 from tests.standins.waiting import until
 
+pytestmark = pytest.mark.slow
+
 LONG = ("--seconds", "10", "--json", "-")
 ONE = ("--target", "tflite-int8")
 

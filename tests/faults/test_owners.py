@@ -16,6 +16,8 @@ from tests.faults.conftest import QUICK
 from tests.standins import confined
 from tests.standins.waiting import until
 
+pytestmark = pytest.mark.slow
+
 LONG = ("--seconds", "75")
 """Nobody waits for its end."""
 ONE = ("-t", "tflite-int8")

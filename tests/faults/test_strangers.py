@@ -13,6 +13,8 @@ from tests.standins.limits import Limits
 from tests.standins.sshd import Sshd
 from tests.standins.waiting import until
 
+pytestmark = pytest.mark.slow
+
 ONE = ("-t", "tflite-int8")
 HOSTILE = "a 'b' \"c\" $(touch canary) `touch canary` ;touch canary\n\x1b[31md\x1b]0;e\x07 \u202e-f"
 """A name that a shell, a terminal or a line of text may trip over."""

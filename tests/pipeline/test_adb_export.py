@@ -2,8 +2,12 @@
 
 import json
 
+import pytest
+
 from edgeopt.devices.adb import COMMAND_VARIABLE
 from tests.standins.waiting import until
+
+pytestmark = pytest.mark.slow
 
 EXPORT = ("export", "-t", "tflite-float32", "--seconds", "10", "--json", "-")
 MEASURING_S = 120

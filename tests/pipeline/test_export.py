@@ -145,6 +145,7 @@ def test_progress_is_on_standard_error_and_libraries_are_in_the_logs(three):
     assert (three[3] / "dist" / "demo" / "logs" / "model.log").exists()
 
 
+@pytest.mark.slow
 def test_noise_a_budget_that_is_not_met_and_a_second_run_into_the_same_folder(edgeopt):
     (edgeopt.folder / "targets").mkdir()
     (edgeopt.folder / "targets" / "tight.toml").write_text(
@@ -222,6 +223,7 @@ def test_a_full_disk_is_one_clear_line(edgeopt):
     assert "Traceback" not in err
 
 
+@pytest.mark.slow
 def test_all_is_what_can_work_here_and_the_rest_are_rows_that_nobody_missed(edgeopt):
     edgeopt.environment["EDGEOPT_PLUGINS"] = "tflite,saved-without-optimizer,shy"
     edgeopt.install("shy", SHY)

@@ -247,6 +247,7 @@ def test_each_misdeed_is_one_row_and_the_others_go_on(unruly):
     assert children_of(unruly.folder) == []
 
 
+@pytest.mark.slow
 def test_a_backend_that_fills_the_disk_leaves_room_for_the_others(unruly):
     disk = unruly.folder / "disk"
     disk.mkdir()
@@ -296,6 +297,7 @@ def test_an_interrupt_during_an_export_leaves_nothing_half_done(unruly, number):
     assert children_of(unruly.folder) == []
 
 
+@pytest.mark.slow
 def test_an_interrupt_while_measuring_keeps_what_is_complete(unruly):
     with unruly.start("export", "-t", "prints", "--seconds", "150") as process:
         wait_for_line(process, "measuring")

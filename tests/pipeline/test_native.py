@@ -80,6 +80,7 @@ def time(phone, entry):
     device.close()
 
 
+@pytest.mark.slow
 def test_export_to_a_phone_without_python(phone, program, edgeopt):
     code, run = edgeopt.json(
         *("export", "-t", "tflite-float32,saved-without-optimizer", "--threads", "2", "--rank"),

@@ -120,6 +120,7 @@ def test_an_export_for_a_processor_without_it_keeps_no_such_file(processor, tmp_
     assert not (tmp_path / "demo" / "onnx-int8").exists()
 
 
+@pytest.mark.slow
 def test_the_device_that_is_named_decides_whether_eight_bits_are_tried(processor, tmp_path):
     processor(NEW)
     anywhere = edgeopt.export(targets="onnx-int8", out=tmp_path, **QUICK).results[1]

@@ -227,6 +227,7 @@ for model in sys.argv[2:]:
 """
 
 
+@pytest.mark.slow
 def test_the_same_bytes_in_two_processes(tmp_path):
     models = []
     for name in ("transformer", "captions"):

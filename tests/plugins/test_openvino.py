@@ -436,6 +436,7 @@ print(json.dumps([found, heard, torch]))
 """
 
 
+@pytest.mark.slow
 def test_two_processes_write_the_same_bytes_and_report_to_nobody(bench, tmp_path, monkeypatch):
     """The second exports in another order: names that count what a process made before would tell."""
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))

@@ -2,6 +2,8 @@
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 COUNT = """
 import time
 start = time.perf_counter_ns()

@@ -50,6 +50,7 @@ def test_pytest_reads_as_a_checklist(author):
     ]
 
 
+@pytest.mark.slow
 def test_a_plugin_that_is_not_installed_fails_that_check_only(author):
     out = author("-q")
     assert "1 failed" in out
