@@ -39,7 +39,7 @@ converter.optimizations = [tf.lite.Optimize.DEFAULT]
 converter.representative_dataset = lambda: ([sample[None]] for sample in samples)
 content = converter.convert()
 open("model.tflite", "wb").write(content)
-wanted = model.predict(images, batch_size=1, verbose=0).argmax(-1)
+wanted = model.predict(images, verbose=0).argmax(-1)
 interpreter = Interpreter(model_content=content, num_threads=1)
 interpreter.allocate_tensors()
 source, target = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
