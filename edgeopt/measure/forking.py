@@ -91,9 +91,13 @@ class Parent:
             os.environ.clear()
             os.environ.update(message["env"])
             tempfile.tempdir = None  # it was found by the parent's variables
-            os.chdir(message["cwd"])
+            with contextlib.suppress(OSError):  # it was removed meanwhile
+                os.chdir(message["cwd"])
             touch(self._pages)
+            forget_seeds()
             code = run(message["run"])
+        except BaseException:  # noqa: BLE001 - it must not go on as a second parent
+            sys.excepthook(*sys.exc_info())
         finally:
             for stream in (sys.stdout, sys.stderr):
                 with contextlib.suppress(OSError, ValueError):
@@ -157,6 +161,12 @@ def touch(pages: list[tuple[int, int]]) -> None:
             for address in range(begin, end, CHUNK_BYTES):
                 with contextlib.suppress(OSError):  # a file that was cut off since
                     os.pread(memory.fileno(), min(CHUNK_BYTES, end - address), address)
+
+
+def forget_seeds() -> None:
+    """Let NumPy draw other random numbers than in the next process; Python's own module does so by itself."""
+    if "numpy.random" in sys.modules:
+        sys.modules["numpy.random"].seed()
 
 
 def run(what: list[str]) -> int:

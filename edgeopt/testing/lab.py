@@ -71,8 +71,11 @@ class Attempt:
 
 
 @cache
-def this_machine() -> LocalDevice:
-    """Return this machine, which imports TensorFlow once for all backends that a process of tests checks."""
+def machine(place: str) -> LocalDevice:  # noqa: ARG001 - it is the key of the cache
+    """Return this machine, which imports TensorFlow once for all backends that a process of tests checks in one place.
+
+    What is forked from one import has one order of sets, so what is made in two places comes from two.
+    """
     device = LocalDevice()
     atexit.register(device.close)
     return device
@@ -94,7 +97,6 @@ class Lab:
     root: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="edgeopt-check-")))
     _attempts: dict[tuple[str, str], Attempt] = field(default_factory=dict)
     _answers: dict[str, dict[str, Array] | EdgeoptError] = field(default_factory=dict)
-    _host: LocalDevice = field(default_factory=this_machine)
     _rigs: int = 0
     _live: tuple[str, Rig] | None = None
     """The artifact that was asked last: loading one may take seconds."""
@@ -214,7 +216,7 @@ class Lab:
         before: Snapshot | None = None
         with (
             _watched_process(elsewhere),
-            closing(Workers(model.choice, workspace, settings, Silence(), self._host)) as workers,
+            closing(Workers(model.choice, workspace, settings, Silence(), machine(place))) as workers,
         ):
             if place == PLAIN:
                 before = Snapshot.take(self._watched(model, workspace, elsewhere))
@@ -238,7 +240,7 @@ class Lab:
 
     def _channel(self, log: Path, threads: int) -> Channel:
         environment = self.registered.environment
-        return self._host.open(
+        return machine(PLAIN).open(
             Path(harness.__file__),
             log=log,
             threads=threads,

@@ -100,6 +100,25 @@ def test_it_is_the_main_program_with_the_environment_and_folder_that_were_asked_
     assert facts["sigchld"]
 
 
+def test_each_draws_other_random_numbers(monkeypatch, tmp_path):
+    monkeypatch.setattr(warm, "SLOW", ("numpy.random",))
+    (script := tmp_path / "script.py").write_text(
+        HEAD + "import numpy, random\nhear()\nsay(numpy=float(numpy.random.random()), python=random.random())\n"
+    )
+    parent = WarmParent([sys.executable])
+    try:
+        drawn = []
+        for _ in range(2):
+            settings = {"log": tmp_path / "log", "env": dict(os.environ)}
+            with WarmChannel(parent, [sys.executable], [str(script)], **settings) as channel:
+                assert parent_of(channel.pid) == parent._process.pid
+                drawn.append(channel.ask({}, 30))
+    finally:
+        parent.close()
+    assert drawn[0]["numpy"] != drawn[1]["numpy"]
+    assert drawn[0]["python"] != drawn[1]["python"]
+
+
 def test_processes_share_a_parent_and_nothing_of_each_other(start, parent):
     first, second = start(FACTS), start(FACTS)
     assert parent_of(first.pid) == parent_of(second.pid) == parent._process.pid
