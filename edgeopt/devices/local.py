@@ -89,7 +89,8 @@ class LocalDevice:
         """Start a Python file in a process and session of its own; see `Device.open`."""
         variables = {**(environment.variables if environment else os.environ), **thread_environment(threads)}
         run, limit = [str(script.absolute())], memory_limit_bytes or self._limit_bytes
-        if environment is None and is_slow(requires):
+        # Of several threads a library in the parent has only one: it was told so when it was loaded.
+        if environment is None and threads == 1 and is_slow(requires):
             return self.fork(run, log=log, env=variables, memory_limit_bytes=limit)
         argv = [*self._python(str(environment.python) if environment else sys.executable), *run]
         return self._keep(Channel(argv, log=log, env=variables, memory_limit_bytes=limit))
@@ -108,7 +109,8 @@ class LocalDevice:
 
     def _keep(self, channel: C) -> C:
         """Remember a conversation, which `close` ends."""
-        self._channels = [*(other for other in self._channels if not other.closed), channel]
+        with self._warming:
+            self._channels = [*(other for other in self._channels if not other.closed), channel]
         return channel
 
     def _python(self, python: str) -> list[str]:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgeopt.devices.channel import MARK, Channel, open_log
 from edgeopt.devices.proctree import marked
+from edgeopt.errors import EdgeoptError
 from edgeopt.measure import forking
 from edgeopt.requirements import names
 
@@ -72,12 +73,17 @@ class WarmParent:
                 self._is_usable = bool(said and said["threads"] == 1)
             if not self._is_usable:
                 return None
-            process = ForkedProcess.ask(self._socket, run, log, environment, lambda: self._hear(ANSWER_S))
+            self._is_usable = False  # an interrupt would leave an answer that belongs to nobody
+            try:
+                process = ForkedProcess.ask(self._socket, run, log, environment, lambda: self._hear(ANSWER_S))
+            except EdgeoptError:  # of the log; nothing was asked
+                self._is_usable = True
+                raise
             self._is_usable = process is not None
             return process
 
     def close(self) -> None:
-        """End it; what was forked from it is its own and is ended by its channel."""
+        """End it, and what is left of the processes that were forked from it."""
         if self._process is not None:
             self._process.kill()  # also ends the wait of another thread in `fork`
             self._process.wait()
@@ -91,7 +97,7 @@ class WarmParent:
     def _hear(self, limit_s: float) -> dict[str, Any] | None:
         """Return what the parent says next; None if it says nothing in time or has ended."""
         with contextlib.suppress(OSError, ValueError):
-            if select.select([self._socket], [], [], limit_s)[0]:
+            if _is_readable(self._socket.fileno(), limit_s):
                 answer = json.loads(self._socket.recv(MESSAGE_BYTES))
                 return answer if isinstance(answer, dict) else None
         return None
@@ -127,7 +133,7 @@ class ForkedProcess:
             environment: All its variables.
             hear: Gives the parent's answer; None if there is none.
         """
-        message = json.dumps({"run": list(run), "env": dict(environment), "cwd": str(Path.cwd())}).encode()
+        message = json.dumps({"run": list(run), "env": dict(environment), "cwd": _current_folder()}).encode()
         theirs: list[int] = []
         ours: list[int] = []
         errors = open_log(log)
@@ -147,7 +153,7 @@ class ForkedProcess:
         finally:
             for descriptor in theirs:
                 os.close(descriptor)
-        if answer is None:
+        if answer is None or "pid" not in answer:
             for descriptor in ours:
                 os.close(descriptor)
             return None
@@ -167,7 +173,7 @@ class ForkedProcess:
         """
         with self._waiting:
             if self.returncode is None:
-                if not select.select([self._ending], [], [], timeout)[0]:
+                if not _is_readable(self._ending, timeout):
                     raise subprocess.TimeoutExpired("", timeout or 0)
                 said = os.read(self._ending, 64)
                 os.close(self._ending)
@@ -202,6 +208,20 @@ class WarmChannel(Channel):
     ) -> subprocess.Popen[bytes] | ForkedProcess:
         forked = self._parent and self._parent.fork(self._run, log, env)
         return forked or super()._start(argv, log, env, cwd)
+
+
+def _is_readable(descriptor: int, limit_s: float | None) -> bool:
+    """Wait until there is something to read; `select` knows no descriptor above 1,023."""
+    waiting = select.poll()
+    waiting.register(descriptor, select.POLLIN)
+    return bool(waiting.poll(None if limit_s is None else limit_s * 1000))
+
+
+def _current_folder() -> str:
+    """Return the current folder; one that is nowhere if it was removed."""
+    with contextlib.suppress(OSError):
+        return str(Path.cwd())
+    return ""
 
 
 def _start(argv: Sequence[str], variables: Mapping[str, str], descriptor: int) -> subprocess.Popen[bytes] | None:

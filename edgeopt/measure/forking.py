@@ -69,21 +69,29 @@ class Parent:
         said, descriptors, _, _ = socket.recv_fds(self._host, MESSAGE_BYTES, FDS)
         if not said:
             return False
-        pid = os.fork()
+        message = json.loads(said)
+        try:
+            pid = os.fork()
+        except OSError as error:  # no memory, or too many processes: those that run must not end for it
+            for descriptor in descriptors:
+                os.close(descriptor)
+            self._host.sendall(json.dumps({"error": str(error)}).encode())
+            return True
         if pid == 0:
-            self._become(json.loads(said), descriptors)
+            self._become(message, descriptors)
         self._exits[pid] = descriptors[-1]
         for descriptor in descriptors[:-1]:
             os.close(descriptor)
-        self._host.sendall(json.dumps({"pid": pid}).encode())
         return True
 
     def _become(self, message: dict[str, Any], descriptors: list[int]) -> None:
         """Be the new process; does not return."""
         code = FAILED
         try:
-            self._forget_parent()
             os.setsid()
+            # By the process itself: before it leads its group, the host could not end it.
+            self._host.sendall(json.dumps({"pid": os.getpid()}).encode())
+            self._forget_parent()
             for number, descriptor in enumerate(descriptors[:3]):
                 os.dup2(descriptor, number)
             for descriptor in descriptors:
@@ -119,7 +127,9 @@ class Parent:
         with contextlib.suppress(ChildProcessError):
             while (ended := os.waitpid(-1, os.WNOHANG))[0]:
                 pid, status = ended
-                descriptor = self._exits.pop(pid)
+                descriptor = self._exits.pop(pid, None)
+                if descriptor is None:  # what an imported library started
+                    continue
                 with contextlib.suppress(OSError):  # nobody waits for it
                     os.write(descriptor, str(os.waitstatus_to_exitcode(status)).encode())
                 os.close(descriptor)
@@ -197,7 +207,8 @@ def main() -> None:
     """Import the modules, say how that went, and serve."""
     host = socket.socket(fileno=int(sys.argv[1]))
     os.set_inheritable(host.fileno(), False)
-    del sys.path[0]  # the folder of this file: a runner must not find edgeopt's files by accident
+    own = os.path.dirname(os.path.abspath(__file__))  # noqa: PTH100, PTH120 - one import less
+    sys.path[:] = [entry for entry in sys.path if entry != own]  # a runner must not find edgeopt's files by accident
     begin = time.monotonic()
     for module in sys.argv[2:]:
         importlib.import_module(module)

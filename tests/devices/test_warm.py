@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -163,6 +164,15 @@ def test_closing_ends_it_with_all_that_it_started_and_the_parent_goes_on(start, 
     assert is_alive(parent._process.pid)
 
 
+def test_one_that_is_closed_at_once_is_gone_at_once(start):
+    for _ in range(10):
+        channel = start("time.sleep(60)")
+        begin = time.monotonic()
+        channel.close()
+        assert time.monotonic() - begin < 3
+        assert not is_alive(channel.pid)
+
+
 def test_one_that_takes_too_much_memory_is_ended(start):
     channel = start(
         "hear()\nkept = bytearray(400 << 20)\nkept[:] = b'x' * len(kept)\ntime.sleep(60)", memory_limit_bytes=200 << 20
@@ -174,6 +184,7 @@ def test_one_that_takes_too_much_memory_is_ended(start):
 def test_a_log_that_cannot_be_written_is_an_error(start, tmp_path):
     with pytest.raises(BadInputError, match="cannot be written"):
         start(FACTS, log=tmp_path)
+    assert parent_of(start(FACTS).pid) != os.getpid(), "the parent is still of use"
 
 
 @pytest.mark.parametrize("module", ["no_such_module", "starts_a_thread"])
