@@ -53,7 +53,7 @@ def main() -> int:
         machines = [stack.enter_context(closing(LocalDevice())) for _ in range(asked.parents)]
         subjects = [subject(f"{OWN} {number}", machines[0], ()) for number in range(OWN_PROCESSES)]
         subjects += [subject(f"parent {n}", machine, RUNNER_REQUIRES) for n, machine in enumerate(machines)]
-        # Ranked with a limit that nothing reaches, so that all have all launches.
+        # So many launches of each, however soon a verdict is clear.
         settings = Settings(seconds=asked.seconds, min_launches=20)
         session = Session(subjects, settings, source=f"{OWN} 0")
         found = session.run()

@@ -127,9 +127,10 @@ def _run(chosen: Sequence[RegisteredBackend], how: dict[str, Any], only: Sequenc
     from edgeopt.testing.checks import check_names
     from edgeopt.testing.suite import LOG, run_suite
 
+    known = check_names()
     for check in only:
-        if check not in check_names():
-            raise UsageError(f"no check is called {check!r}", hint=did_you_mean(check, check_names()))
+        if check not in known:
+            raise UsageError(f"no check is called {check!r}", hint=did_you_mean(check, known))
     folder = Path(mkdtemp(prefix="edgeopt-check-"))
     names = [backend.backend.name for backend in chosen]
     with watch(messages()) as progress:

@@ -77,6 +77,7 @@ class Channel:
         env: The whole environment; the host's own when None.
         memory_limit_bytes: Kill the process when it and its children hold more than this; None for no limit.
         cwd: Where the process starts; the host's own folder when None.
+        pass_fds: File descriptors that the process gets besides the usual three.
 
     Raises:
         DeviceError: The program cannot be started.
@@ -85,7 +86,7 @@ class Channel:
 
     _chunk_bytes: ClassVar[int] = READ_BYTES
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is a fact of its own
         self,
         argv: Sequence[str],
         *,
@@ -93,6 +94,7 @@ class Channel:
         env: Mapping[str, str] | None = None,
         memory_limit_bytes: int | None = None,
         cwd: Path | None = None,
+        pass_fds: Sequence[int] = (),
     ) -> None:
         self.log_path = log
         """Where the last lines are read from; change it when the process moves its own output to another file."""
@@ -108,7 +110,8 @@ class Channel:
         self._killed = False
         self._received = b""
         self._mark = f"{os.getpid()}-{uuid.uuid4().hex}"
-        self._process = self._start(argv, log, {**(os.environ if env is None else env), MARK: self._mark}, cwd)
+        variables = {**(os.environ if env is None else env), MARK: self._mark}
+        self._process = self._start(argv, log, variables, cwd=cwd, pass_fds=pass_fds)
         if memory_limit_bytes is not None:
             threading.Thread(target=self._watch_memory, args=(memory_limit_bytes,), daemon=True).start()
 
@@ -121,26 +124,6 @@ class Channel:
     def closed(self) -> bool:
         """Whether `close` was called."""
         return self._closed.is_set()
-
-    def _start(
-        self, argv: Sequence[str], log: Path, env: Mapping[str, str], cwd: Path | None
-    ) -> subprocess.Popen[bytes] | ForkedProcess:
-        """Start the process in a session of its own, its standard error in the log."""
-        errors = open_log(log)
-        try:
-            return subprocess.Popen(
-                list(argv),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                env=dict(env),
-                cwd=cwd,
-                start_new_session=True,
-            )
-        except OSError as error:
-            raise DeviceError(f"{argv[0]} cannot be started: {error.strerror}", log=str(log)) from error
-        finally:
-            os.close(errors)
 
     def ask(
         self,
@@ -192,6 +175,26 @@ class Channel:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _start(
+        self, argv: Sequence[str], log: Path, env: Mapping[str, str], **settings: Any
+    ) -> subprocess.Popen[bytes] | ForkedProcess:
+        """Start the process in a session of its own, its standard error in the log."""
+        errors = open_log(log)
+        try:
+            return subprocess.Popen(
+                list(argv),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                env=dict(env),
+                start_new_session=True,
+                **settings,
+            )
+        except OSError as error:
+            raise DeviceError(f"{argv[0]} cannot be started: {error.strerror}", log=str(log)) from error
+        finally:
+            os.close(errors)
 
     def _hear(self, timeout_s: float | None) -> dict[str, Any]:
         """Return the next thing that the process says."""
@@ -341,7 +344,6 @@ def open_log(log: Path) -> int:
 
     Raises:
         BadInputError: It cannot be written.
-        FullDiskError: The disk is full.
     """
     try:
         return os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)

@@ -7,7 +7,7 @@ import shutil
 import sys
 import threading
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from edgeopt.devices.base import thread_environment
 from edgeopt.devices.book import LOCAL
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     from edgeopt.isolation import OwnEnvironment
 
-C = TypeVar("C", bound=Channel)
 LEAST_LIMIT_BYTES = 2 << 30
 """The default limit never is below this: what is free now is a guess, and TensorFlow alone takes a part of it."""
 
@@ -89,25 +88,25 @@ class LocalDevice:
         """Start a Python file in a process and session of its own; see `Device.open`."""
         variables = {**(environment.variables if environment else os.environ), **thread_environment(threads)}
         run, limit = [str(script.absolute())], memory_limit_bytes or self._limit_bytes
-        # Of several threads a library in the parent has only one: it was told so when it was loaded.
+        # The libraries in the parent were loaded for one thread.
         if environment is None and threads == 1 and is_slow(requires):
             return self.fork(run, log=log, env=variables, memory_limit_bytes=limit)
         argv = [*self._python(str(environment.python) if environment else sys.executable), *run]
         return self._keep(Channel(argv, log=log, env=variables, memory_limit_bytes=limit))
 
     def warm_up(self) -> WarmParent | None:
-        """Begin to import what is slow to import, and return the process that does so; None after `close`."""
+        """Begin to import TensorFlow, and return the process that does so; None after `close`."""
         with self._warming:
             if self._warm is None and not self._is_closed:
                 self._warm = WarmParent(self._python(sys.executable))
             return self._warm
 
     def fork(self, run: Sequence[str], *, log: Path, env: Mapping[str, str], memory_limit_bytes: int | None) -> Channel:
-        """Start a Python file, or with `-m` a module, where TensorFlow has been imported already; see `WarmChannel`."""
+        """Start a Python file, or with `-m` a module, in a process that has imported TensorFlow; see `WarmChannel`."""
         parent, command = self.warm_up(), self._python(sys.executable)
         return self._keep(WarmChannel(parent, command, run, log=log, env=env, memory_limit_bytes=memory_limit_bytes))
 
-    def _keep(self, channel: C) -> C:
+    def _keep(self, channel: Channel) -> Channel:
         """Remember a conversation, which `close` ends."""
         with self._warming:
             self._channels = [*(other for other in self._channels if not other.closed), channel]

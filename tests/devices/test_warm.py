@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -112,7 +113,7 @@ def test_each_draws_other_random_numbers(monkeypatch, tmp_path):
         for _ in range(2):
             settings = {"log": tmp_path / "log", "env": dict(os.environ)}
             with WarmChannel(parent, [sys.executable], [str(script)], **settings) as channel:
-                assert parent_of(channel.pid) == parent._process.pid
+                assert parent_of(channel.pid) == parent._channel.pid
                 drawn.append(channel.ask({}, 30))
     finally:
         parent.close()
@@ -122,7 +123,7 @@ def test_each_draws_other_random_numbers(monkeypatch, tmp_path):
 
 def test_processes_share_a_parent_and_nothing_of_each_other(start, parent):
     first, second = start(FACTS), start(FACTS)
-    assert parent_of(first.pid) == parent_of(second.pid) == parent._process.pid
+    assert parent_of(first.pid) == parent_of(second.pid) == parent._channel.pid
     assert first.ask({}, 30)["files"] == second.ask({}, 30)["files"]
 
 
@@ -161,7 +162,7 @@ def test_closing_ends_it_with_all_that_it_started_and_the_parent_goes_on(start, 
     channel.close()
     until(lambda: not is_alive(channel.pid) and not is_alive(child), 10)
     assert start("hear()\nsay(ok=True)").ask({}, 30) == {"ok": True}
-    assert is_alive(parent._process.pid)
+    assert is_alive(parent._channel.pid)
 
 
 def test_one_that_is_closed_at_once_is_gone_at_once(start):
@@ -208,11 +209,50 @@ def test_where_the_parent_is_of_no_use_a_process_is_started_as_usual(monkeypatch
 
 def test_a_parent_that_died_is_replaced_by_processes_of_their_own(start, parent):
     assert start("hear()\nsay(ok=1)").ask({}, 30) == {"ok": 1}
-    parent._process.kill()
-    parent._process.wait()
+    os.kill(parent._channel.pid, signal.SIGKILL)
+    until(lambda: not is_alive(parent._channel.pid), 10)
     channel = start("hear()\nsay(ok=2)")
     assert channel.ask({}, 30) == {"ok": 2}
     assert parent_of(channel.pid) == os.getpid()
+
+
+def test_a_process_outlives_its_parent(start, parent):
+    channel = start("for line in sys.stdin: say(ok=1)")
+    assert channel.ask({}, 30) == {"ok": 1}
+    os.kill(parent._channel.pid, signal.SIGKILL)
+    until(lambda: not is_alive(parent._channel.pid), 10)
+    time.sleep(1)
+    assert channel._process.poll() is None
+    assert channel.ask({}, 30) == {"ok": 1}
+
+
+def test_it_ends_as_a_program_does(start, tmp_path):
+    """A kit that looks whether a process ends by itself, or a runner that cleans up, sees no difference."""
+    script = """
+import atexit, pathlib, threading
+atexit.register(pathlib.Path(sys.argv[0]).with_suffix(".exit").touch)
+threading.Thread(target=lambda: (time.sleep(0.5), pathlib.Path(sys.argv[0]).with_suffix(".thread").touch())).start()
+hear()
+"""
+    with pytest.raises(ChannelClosed) as caught:
+        start(script).ask({}, 30)
+    assert caught.value.reason == "ended with exit code 0"
+    assert (tmp_path / "script0.exit").exists()
+    assert (tmp_path / "script0.thread").exists()
+
+
+@pytest.mark.parametrize(
+    ("variables", "is_forked"),
+    [
+        ({}, True),
+        ({"KERAS_BACKEND": "tensorflow"}, True),
+        ({"KERAS_BACKEND": "jax"}, False),
+        ({"TF_USE_LEGACY_KERAS": "1"}, False),
+    ],
+)
+def test_one_that_wants_another_keras_is_not_forked(start, parent, variables, is_forked):
+    channel = start(FACTS, env={**os.environ, **variables})
+    assert (parent_of(channel.pid) == parent._channel.pid) is is_forked
 
 
 def test_only_runners_that_require_a_slow_package_are_forked(monkeypatch, tmp_path):

@@ -289,7 +289,7 @@ def test_of_two_recipes_the_truer_is_kept(bench, monkeypatch):
     artifact = bench("conv").export("int8")
     assert artifact.metadata["recipe"] == "better"
     monkeypatch.setattr("edgeopt_openvino.production.recipes", lambda _: (Recipe("worse"),))
-    *_, warning = bench("conv").export("int8").warnings
+    _, _, warning = bench("conv").export("int8").warnings
     assert warning.startswith("the error is as large as the signal (SQNR ")
 
 
