@@ -108,6 +108,8 @@ class Session:
         self._facts = {name: earlier.facts.get(name, {}) for name in self._untimed}
         self._copy = SecondCopy(free_bytes, next(iter(copies), ""))
         self._errors: dict[str, EdgeoptError] = {}
+        self._latencies_s: dict[str, float] = {}
+        """The shortest that an artifact showed while it warmed up; rounds are planned with it."""
         self._walls_s: list[float] = []
         """How long each whole launch took."""
         self._open: list[Conversation] = []
@@ -254,14 +256,9 @@ class Session:
         if self._whole > 0 and self._copy.is_open:
             self._choose_copy(subjects)
         self._random.shuffle(subjects)
-        # The load times that are reported come from an artifact's first launch, where nothing else is loading.
-        is_first = not all(self._launches[subject.name] for subject in subjects)
-        processes = self._load_warm(subjects, number, 1 if is_first else self._settings.loads_at_once)
-        if self._copy.subject and self._copy.original in {process.subject.name for process in processes}:
-            # Last, so that it takes nothing from an artifact that there is too little of for both.
-            processes += self._load_warm([self._copy.subject], number, 1)
-            if untimed := self._untimed.get(self._copy.name):
-                self._copy.fail(untimed)
+        processes = self._start_all(subjects)
+        for process in processes:
+            process.number = number
         timed = [process for process in processes if process.untimed is None]
         for process in processes:
             self._record({"launch": number, **process.loading_record()})
@@ -313,18 +310,27 @@ class Session:
         if not self._stopped:
             self._record({"launch": number, "round": fresh})
 
-    def _load_warm(self, subjects: list[Subject], number: int, at_once: int) -> list[Process]:
-        """Start the processes of a launch until they are warm; those that fail are left out."""
-        processes = self._load(subjects, at_once)
-        for process in processes:
-            process.number = number
-        return [process for process in processes if self._try(process, self._warm)]
+    def _start_all(self, subjects: list[Subject]) -> list[Process]:
+        """Start the processes of a launch, with the copy if its original is one of them, until they are warm."""
+        # The load times that are reported come from an artifact's first launch, where nothing else is loading.
+        is_first = not all(self._launches[subject.name] for subject in subjects)
+        at_once = 1 if is_first else self._settings.loads_at_once
+        copy = self._copy.subject if self._copy.original in {subject.name for subject in subjects} else None
+        if copy is not None and self._launches[copy.name]:
+            return self._start([*subjects, copy], at_once)
+        processes = self._start(subjects, at_once)
+        if copy is not None and self._copy.original not in self._errors:
+            # At first it comes last, so that it takes nothing from an artifact that there is too little of for both.
+            processes += self._start([copy], 1)
+            if untimed := self._untimed.get(copy.name):
+                self._copy.fail(untimed)
+        return processes
 
-    def _load(self, subjects: list[Subject], at_once: int) -> list[Process]:
-        """Start the processes and let them load; those that fail are left out."""
+    def _start(self, subjects: list[Subject], at_once: int) -> list[Process]:
+        """Start processes, so many at once, until they are warm; those that fail are left out."""
         with ThreadPoolExecutor(at_once) as pool:
             try:
-                return [process for process in pool.map(self._load_one, subjects) if process is not None]
+                started = [process for process in pool.map(self._start_one, subjects) if process is not None]
             except LinkLostError:
                 pool.shutdown(wait=False, cancel_futures=True)
                 self._close()
@@ -334,6 +340,15 @@ class Session:
                 self._stopped = True
                 self._close()
                 raise
+        for process in started:
+            if at_once > 1 and not process.steady:  # because of another one's start; now it runs alone
+                self._try(process, self._warm)
+        return [process for process in started if process.subject.name not in self._errors]
+
+    def _start_one(self, subject: Subject) -> Process | None:
+        """Start a process until it is warm; None if it fails."""
+        process = self._load_one(subject)
+        return process if process and self._try(process, self._warm) else None
 
     def _load_one(self, subject: Subject) -> Process | None:
         self._tell(subject.name, "loading")
@@ -375,8 +390,11 @@ class Session:
 
     def _warm(self, process: Process) -> None:
         if process.untimed is None:
-            self._tell(process.subject.name, "warming up")
+            name = process.subject.name
+            self._tell(name, "warming up")
             process.warm()
+            # Another one's start may have slowed it down, which must not make its rounds shorter.
+            self._latencies_s[name] = process.latency_s = min(process.latency_s, self._latencies_s.get(name, math.inf))
 
     def _time(self, process: Process) -> None:
         if not process.rounds:

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from edgeopt.pipeline.evaluating import Evaluation
     from edgeopt.pipeline.exporting import Exported, OpenedModel, Workers
 
+ANSWERING_AT_ONCE = 2
+"""How many processes answer the evaluation feeds on this machine side by side; nobody takes their time."""
+
 
 @dataclass(slots=True, kw_only=True)
 class ExportJob(Job):
@@ -40,7 +43,9 @@ class ExportJob(Job):
         plans = [entry.plan for entry in self.found.entries.values() if isinstance(entry.plan, Plan)]
         if not plans:
             return
-        with ThreadPoolExecutor(1) as evaluations:
+        # A board's memory may hold no more than one.
+        at_once = ANSWERING_AT_ONCE if self.device is self.host else 1
+        with ThreadPoolExecutor(at_once) as evaluations:
             self._source = evaluations.submit(self._evaluate_source)
             checks: list[Future[None]] = []
 
@@ -100,7 +105,8 @@ class ExportJob(Job):
                 unmet.hint = f"it was not kept; {unmet.hint}"
                 raise unmet
             if self.native is None:
-                self._compare(entry, exported, self._source.result().outputs, self.feeds.read_labels())
+                evaluation = self._answer(entry, exported)
+                self._judge(entry, evaluation, self._source.result().outputs, self.feeds.read_labels())
                 self._publish(entry, exported)
         if not self._stopping.is_set():
             what = "verified" if self.native is None else "exported"

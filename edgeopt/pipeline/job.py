@@ -322,13 +322,14 @@ class Job:
         except Exception as error:  # noqa: BLE001 - whatever a stranger's runner answered, it is one row
             entry.error = PluginError(f"its answer cannot be used: {in_words(error)}")
 
-    def _compare(self, entry: Entry, exported: Exported, reference: Mapping[str, Array], labels: Array | None) -> None:
-        """Let an artifact answer the evaluation feeds, and compare what it says with what the source model said.
+    def _judge(
+        self, entry: Entry, evaluation: Evaluation, reference: Mapping[str, Array], labels: Array | None
+    ) -> None:
+        """Compare what an artifact has answered to the evaluation feeds with what the source model answered.
 
         Raises:
             DegenerateError: The answers are nonsense, and the user has not allowed that.
         """
-        evaluation = self._answer(entry, exported)
         entry.fidelity = fidelity.compare(evaluation.outputs, reference, labels)
         entry.degenerate = fidelity.degenerate(evaluation.outputs, reference)
         if entry.degenerate and not self.settings.allow_degenerate:

@@ -70,10 +70,9 @@ class ProfileJob(Job):
             if entry.error is not None or entry.exported is None or self._stopping.is_set():
                 continue
             with self._failing_alone(entry):
-                if self.reference is None:
-                    self._answer(entry, entry.exported)
-                else:
-                    self._compare(entry, entry.exported, self.reference.outputs, self.reference.labels)
+                evaluation = self._answer(entry, entry.exported)
+                if self.reference is not None:
+                    self._judge(entry, evaluation, self.reference.outputs, self.reference.labels)
             self.progress.done(entry.name, f"failed: {entry.error.message}" if entry.error else "verified")
 
 

@@ -102,12 +102,13 @@ class Crowded(Link):
 
     def __init__(self, *cuts):
         super().__init__(*cuts)
-        self.loading, self.crowds = 0, []
+        self.loading, self.cut, self.crowds = 0, 0, []
 
     def use(self, op):
         if op == "load":
-            if self.asked[-1:] != ["load"]:
+            if self.asked[-1:] in ([], ["memory"]) or self.reconnected > self.cut:  # a launch begins
                 self.crowds.append(0)
+                self.cut = self.reconnected
             self.loading += 1
         super().use(op)
         if op == "load":
@@ -118,7 +119,7 @@ class Crowded(Link):
 
 def test_what_has_no_launch_is_loaded_alone_after_a_first_launch_that_gave_nothing_too():
     """The load time that is reported is that of an artifact's first launch."""
-    first_warming_up = 4
+    first_warming_up = 3
     link = Crowded(first_warming_up)
     measure(link)
     assert link.crowds == [1, 1, 2, 2]
