@@ -398,8 +398,15 @@ class Session:
 
     def _time(self, process: Process) -> None:
         if not process.rounds:
-            self._tell(process.subject.name, f"measuring, launch {process.number + 1}")
+            self._tell(process.subject.name, f"measuring, launch {process.number + 1}{self._left()}")
         process.time()
+
+    def _left(self) -> str:
+        """Return, as the end of a sentence, how long the launches that are left may take; nothing in the first."""
+        if not self._walls_s:
+            return ""
+        left_s = (self._settings.max_launches - self._whole) * statistics.fmean(self._walls_s)
+        return f", at most {left_s:.0f} s more"
 
     def _is_untimed(self, name: str) -> bool:
         return self._untimed.get(name) is not None

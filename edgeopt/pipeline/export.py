@@ -90,7 +90,6 @@ def run_export(settings: ExportSettings, progress: Progress) -> Outcome:
         # The artifacts of a run without a named device may be shipped anywhere.
         cpu_features = tuple(sorted(features(facts.details) or ())) if named else ()
         workers = stack.enter_context(closing(Workers(choice, workspace, settings, progress, host, cpu_features)))
-        progress.stage("model", f"opening {choice.name}")
         opened = workers.open_model()
         shipped = ShippedModel.of(opened.path)
         feeds = _make_feeds(settings, choice, opened, workspace.scratch)
@@ -106,7 +105,6 @@ def run_export(settings: ExportSettings, progress: Progress) -> Outcome:
             entries={plan.target.name: Entry(plan, getattr(plan, "error", None)) for plan in plans},
             bound=Bound(settings.min_agreement, settings.min_sqnr_db) if settings.rank else None,
         )
-        progress.done("model", f"opened {choice.name}")
         job = ExportJob(
             settings=settings,
             progress=progress,

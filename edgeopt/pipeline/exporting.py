@@ -19,6 +19,7 @@ from edgeopt.devices.channel import Channel, ChannelClosed, ChannelGarbled, Chan
 from edgeopt.devices.local import default_limit_bytes
 from edgeopt.errors import KINDS, EdgeoptError, ExportError, PluginError, in_words
 from edgeopt.measure.facts import cores_allowed, memory_bytes
+from edgeopt.pipeline.durations import Durations
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from edgeopt.pipeline.workspace import Workspace
     from edgeopt.source.choice import SourceChoice
 
+IMPORT = "import TensorFlow"
 WORKER_BYTES = 4 << 30
 """Memory that one worker may well need; decides how many run at once, never stops one."""
 
@@ -94,6 +96,7 @@ class Workers:
     )
     """Idle workers, by the environment that they run in; None is edgeopt's own."""
     _open: set[Channel] = field(default_factory=set)
+    _durations: Durations = field(default_factory=Durations)
     _stopped: threading.Event = field(default_factory=threading.Event)
 
     def open_model(self) -> OpenedModel:
@@ -103,8 +106,17 @@ class Workers:
             BadInputError: The model cannot be used.
             DeviceError: The worker died or took too long.
         """
-        log = self.workspace.log("model")
-        channel, answer = self._start(log, None)
+        log, name = self.workspace.log("model"), self.choice.name
+        self.progress.stage("model", f"importing TensorFlow{self._durations.about(IMPORT)}")
+        begin = time.monotonic()
+        channel = self._launch(log, None)
+        imported = time.monotonic()
+        self._durations.keep(IMPORT, imported - begin)
+        opening = f"open {self.choice.path}"
+        self.progress.stage("model", f"opening {name}{self._durations.about(opening)}")
+        answer = self._let_open(channel, log, None)
+        self._durations.keep(opening, time.monotonic() - imported)
+        self.progress.done("model", f"opened {name}")
         self._free[None].put(channel)
         return OpenedModel(
             name=answer["name"],
@@ -156,8 +168,8 @@ class Workers:
 
     def _export_one(self, plan: Plan, calibration: Path, then: Callable[[Exported], Any]) -> Exported:
         name = plan.target.name
-        log = self.workspace.log(name)
-        self.progress.stage(name, "exporting")
+        log, step = self.workspace.log(name), f"export {self.choice.path} for {name}"
+        self.progress.stage(name, f"exporting{self._durations.about(step)}")
         try:
             refuse_foreign(self.workspace.folder / name)
             exported = self._ask_worker(plan, calibration, self.workspace.start_log(name))
@@ -167,6 +179,7 @@ class Workers:
             self.workspace.discard(name)  # at once: it may have filled the disk that the others need
             self.progress.done(name, f"failed: {error.message}")
             raise error from raised
+        self._durations.keep(step, exported.export_s or 0.0)
         self.progress.done(name, f"exported in {exported.export_s:.1f} s")
         then(exported)
         return exported
@@ -217,10 +230,12 @@ class Workers:
         try:
             return self._free[environment].get_nowait()
         except queue.Empty:
-            return self._start(log, environment)[0]
+            channel = self._launch(log, environment)
+            self._let_open(channel, log, environment)
+            return channel
 
-    def _start(self, log: Path, environment: OwnEnvironment | None) -> tuple[Channel, dict[str, Any]]:
-        """Start a worker, let it open the model, and return it with its answer."""
+    def _launch(self, log: Path, environment: OwnEnvironment | None) -> Channel:
+        """Start a worker; where it is forked, that waits for the import of TensorFlow."""
         if self._stopped.is_set():
             raise ExportError("the run was stopped")
         run = ["-m", "edgeopt.worker"]
@@ -243,6 +258,10 @@ class Workers:
         self._open.add(channel)
         if self._stopped.is_set():  # `close` may have come in between and not have seen this one
             channel.close()
+        return channel
+
+    def _let_open(self, channel: Channel, log: Path, environment: OwnEnvironment | None) -> dict[str, Any]:
+        """Let a worker open the model, and return its answer."""
         message = {
             "op": "open",
             "choice": self.choice.to_dict(),
@@ -260,7 +279,7 @@ class Workers:
         if "error" in answer:
             self._drop(channel)
             raise _rebuild(answer["error"], log=str(log))
-        return channel, answer
+        return answer
 
     def _drop(self, channel: Channel) -> None:
         channel.close()

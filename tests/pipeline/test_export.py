@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from edgeopt.pipeline.durations import FILE
+from edgeopt.pipeline.exporting import IMPORT
 from edgeopt.report.schema import Run
+from edgeopt.source.choice import DEMO
 
 QUICK = ("--seconds", "0.3", "--min-iterations", "60")
 THREE = ("tflite-int8", "tf-gpu", "saved-without-optimizer")
@@ -263,8 +266,13 @@ SHY = """
 
 def test_without_timing_artifacts_are_exported_and_compared(edgeopt):
     command = ("export", "-t", "tflite-int8", "--no-timing", "--ops", "--min-agreement", "0.5", "--json", "run.json")
+    durations = edgeopt.folder / "cache" / FILE
+    durations.parent.mkdir()
+    durations.write_text(json.dumps({IMPORT: 71.0, f"export {DEMO} for tflite-int8": 31.0}))
     code, out, err = edgeopt.run(*command)
     assert code == 0, err
+    assert {"model: importing TensorFlow, about 71 s", "tflite-int8: exporting, about 31 s"} <= set(err.splitlines())
+    assert 0.5 < json.loads(durations.read_text())[IMPORT] < 70, "what it took this time"
     assert "nothing is timed; without effect: --ops" in err
     assert not {"latency", "speed-up", "not timed"} & set(out.replace("\n", "  ").split("  "))
     run = json.loads((edgeopt.folder / "run.json").read_text())

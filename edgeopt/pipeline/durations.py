@@ -1,0 +1,73 @@
+"""How long slow steps took in earlier runs on this machine, so that a run can tell how long they will take."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import threading
+from contextlib import suppress
+from pathlib import Path
+
+from edgeopt.isolation import cache_folder
+
+FILE = "durations.json"
+WORTH_S = 2.0
+"""A shorter step is over before anybody asks how long it will take."""
+MOST_STEPS = 200
+"""So many are kept, the latest."""
+MOST_BYTES = 1 << 20
+MINUTES_FROM_S = 100.0
+YEAR_S = 3.2e7
+
+
+class Durations:
+    """The seconds that each step took last, in the cache folder.
+
+    A file that cannot be read or written, or was damaged, costs the announcements and nothing else.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+
+    def about(self, step: str) -> str:
+        """Return how long a step will take, as the end of a sentence; empty if it is short or not known."""
+        seconds = self._read().get(step, 0.0)
+        return f", about {in_words(seconds)}" if seconds >= WORTH_S else ""
+
+    def keep(self, step: str, seconds: float) -> None:
+        """Remember how long a step took."""
+        with self._lock, suppress(OSError):
+            known = self._read()
+            known.pop(step, None)  # so that it becomes the latest
+            latest = dict([*known.items(), (step, round(seconds, 2))][-MOST_STEPS:])
+            self._write(json.dumps(latest))
+
+    @staticmethod
+    def _read() -> dict[str, float]:
+        with suppress(OSError, ValueError, RecursionError):
+            file = cache_folder() / FILE
+            if file.stat().st_size <= MOST_BYTES:
+                known = json.loads(file.read_text("utf-8"))
+                steps = known.items() if isinstance(known, dict) else ()
+                return {step: s for step, s in steps if isinstance(s, float) and 0 <= s < YEAR_S}
+        return {}
+
+    @staticmethod
+    def _write(text: str) -> None:
+        folder = cache_folder()
+        folder.mkdir(parents=True, exist_ok=True)
+        # Another run may write at the same moment: each writes a file of its own, and one of them stays.
+        handle, name = tempfile.mkstemp(dir=folder, prefix=FILE)
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(text)
+            Path(name).replace(folder / FILE)
+        except OSError:
+            Path(name).unlink(missing_ok=True)
+            raise
+
+
+def in_words(seconds: float) -> str:
+    """Return a duration as a reader wants it: seconds, or minutes if there are many."""
+    return f"{seconds:.0f} s" if seconds < MINUTES_FROM_S else f"{seconds / 60:.0f} min"
