@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from edgeopt.devices.warm import ForkedProcess
+    from edgeopt.devices.forked import ForkedProcess
 
 LOG_TAIL_LINES = 20
 LOG_TAIL_BYTES = 8192

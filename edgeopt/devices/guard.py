@@ -1,8 +1,10 @@
 """The parent of every process that edgeopt starts on a device: one file that runs there, the same bytes everywhere.
 
-It needs Python 3.9 and the file `proctree.py` beside it. Its argument is one JSON object:
+It needs Python 3.9 and the files `proctree.py` and `forked.py` beside it. Its argument is one JSON object:
 
     argv                what to start
+    parent              the name under which a process listens that has imported what it needs, and from which it is
+                        forked (`measure/forking.py`); empty for none
     environment         variables to add
     mark                `NAME=value`, in the environment of everything that the process starts
     silence_s           end it when the host has said nothing for so long: the host is gone, or the link is
@@ -34,8 +36,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any
 
+    from edgeopt.devices.forked import ForkedProcess, connect, fork
     from edgeopt.devices.proctree import marked, tree_rss_bytes
 else:
+    from forked import connect, fork
     from proctree import marked, tree_rss_bytes
 
 WATCH_S = 0.2
@@ -61,13 +65,8 @@ class Guard:
         """How long, from what was heard last, the answer may take that the host waits for; without end when it waits
         for none."""
         name, _, value = wanted["mark"].partition("=")
-        self._process = subprocess.Popen(
-            wanted["argv"],
-            stdin=subprocess.PIPE,
-            env={**os.environ, **wanted["environment"], name: value},
-            start_new_session=True,
-            preexec_fn=self._keep_to_cores if wanted["cores"] else None,  # noqa: PLW1509 - no thread runs yet
-        )
+        variables = {**os.environ, **wanted["environment"], name: value}
+        self._process = self._fork(variables) or self._start(variables)
 
     def run(self) -> int:
         """Return the code that the process ended with; negative for a signal."""
@@ -81,6 +80,25 @@ class Guard:
     def because(self) -> str:
         """Why the guard ended the process; empty when it did not."""
         return self._because
+
+    def _fork(self, variables: dict[str, str]) -> ForkedProcess | None:
+        """Return a process forked from the wanted parent, which keeps to the same cores; None if there is none."""
+        if not self._wanted["parent"]:
+            return None
+        message = {"run": self._wanted["argv"][1:], "env": variables, "cwd": os.getcwd()}  # noqa: PTH109
+        with contextlib.suppress(OSError), connect(self._wanted["parent"]) as parent:
+            return fork(parent, message, stdout=1, errors=2)
+        return None
+
+    def _start(self, variables: dict[str, str]) -> subprocess.Popen[bytes]:
+        """Start the process."""
+        return subprocess.Popen(
+            self._wanted["argv"],
+            stdin=subprocess.PIPE,
+            env=variables,
+            start_new_session=True,
+            preexec_fn=self._keep_to_cores if self._wanted["cores"] else None,  # noqa: PLW1509 - no thread runs yet
+        )
 
     def _keep_to_cores(self) -> None:
         os.sched_setaffinity(0, self._wanted["cores"])

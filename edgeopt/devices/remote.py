@@ -9,6 +9,7 @@ import posixpath
 import re
 import shlex
 import socket
+import threading
 import time
 import uuid
 from contextlib import contextmanager, suppress
@@ -17,14 +18,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from edgeopt.devices import agent, bare, elf, libraries, proctree
+from edgeopt.devices import agent, bare, elf, forked, libraries, proctree
 from edgeopt.devices.base import thread_environment
 from edgeopt.devices.channel import MARK, ChannelClosed
 from edgeopt.devices.link import ANSWER_S, CommandError, Link
 from edgeopt.devices.remote_channel import RemoteChannel
 from edgeopt.devices.store import Store
-from edgeopt.errors import DeviceError, one_line
-from edgeopt.measure import observer, system
+from edgeopt.devices.warm import BACKEND, READY_S, SLOW, TENSORFLOW, is_slow
+from edgeopt.errors import DeviceError, LinkLostError, one_line
+from edgeopt.measure import forking, observer, system
 from edgeopt.measure.facts import OBSERVER_FILES, RUNTIMES, Facts, Health
 
 if TYPE_CHECKING:
@@ -38,7 +40,7 @@ SILENCE_S = 30.0
 """After so long without one a process on the device is ended: the host is gone."""
 # Not imported here, as it imports `proctree` the way it lies on the device: as no part of a package.
 GUARD = Path(proctree.__file__).with_name("guard.py")
-TOOLS = (GUARD, Path(proctree.__file__))
+TOOLS = (GUARD, Path(proctree.__file__), Path(forked.__file__))
 """What every process there needs, beside its own script."""
 AGENT = Path(agent.__file__)
 AGENT_FILES = (AGENT, Path(libraries.__file__), Path(elf.__file__), *OBSERVER_FILES)
@@ -91,6 +93,9 @@ class RemoteDevice:
         self._store = Store(self._link)
         self._channels: list[RemoteChannel] = []
         self._agent: RemoteChannel | None = None
+        self._warming = threading.Lock()
+        self._warm: str | None = None
+        """The name under which a parent of processes listens there; empty where there can be none."""
         self._has_python = False
         self._token = uuid.uuid4().hex
         self._claimed = False
@@ -101,7 +106,7 @@ class RemoteDevice:
         Raises:
             DeviceError: It cannot be reached, somebody else has claimed it meanwhile, or it was let go of by `close`.
         """
-        self._agent = None
+        self._agent = self._warm = None
         self._has_python = False
         self._transport.connect()
         self._store.open()
@@ -188,10 +193,11 @@ class RemoteDevice:
         threads: int = 1,
         memory_limit_bytes: int | None = None,
         environment: OwnEnvironment | None = None,  # noqa: ARG002 - it is one of the host
-        requires: Iterable[str] = (),  # noqa: ARG002 - every process imports for itself
+        requires: Iterable[str] = (),
     ) -> RemoteChannel:
         """Start a Python file of the host on the device, under a guard; see `Device.open`."""
-        return self._start(self.push(script), log, threads, memory_limit_bytes)
+        parent = self._warm_up() if threads == 1 and is_slow(requires) else ""
+        return self._start([self.push(script)], log, threads, memory_limit_bytes, parent=parent)
 
     def run(self, argv: Sequence[str], what: str, limit_s: float) -> tuple[int, str]:
         """Run a program that was pushed, without Python; it is ended there when this process or the link is.
@@ -226,12 +232,42 @@ class RemoteDevice:
             channel.close()
         self._transport.close()
 
-    def _start(self, script: str, log: Path, threads: int, memory_limit_bytes: int | None) -> RemoteChannel:
-        """Start a Python file of the device under a guard."""
+    def _warm_up(self) -> str:
+        """Return the name under which a process listens that has imported TensorFlow; empty where there can be none.
+
+        Raises:
+            LinkLostError: The link was lost.
+        """
+        with self._warming:
+            if self._warm is None:
+                name, script = f"edgeopt-{uuid.uuid4().hex}", self.push(Path(forking.__file__))
+                parent = self._start([script, name, *SLOW], self._log, 1, None, variables={BACKEND: TENSORFLOW})
+                is_usable = False
+                try:
+                    is_usable = parent.ask({}, READY_S).get("threads") == 1
+                except LinkLostError:
+                    raise
+                except DeviceError:  # what is missing is told by the process that then imports it itself
+                    parent.close()
+                self._warm = name if is_usable else ""
+            return self._warm
+
+    def _start(  # noqa: PLR0913 - each is a fact of its own
+        self,
+        run: Sequence[str],
+        log: Path,
+        threads: int,
+        memory_limit_bytes: int | None,
+        *,
+        parent: str = "",
+        variables: Mapping[str, str] | None = None,
+    ) -> RemoteChannel:
+        """Start a Python file of the device, with its arguments, under a guard."""
         self._look_for_python()
         wanted = {
-            "argv": [self._python, script],
-            "environment": dict(thread_environment(threads)),
+            "argv": [self._python, *run],
+            "parent": parent,
+            "environment": {**thread_environment(threads), **(variables or {})},
             "mark": f"{MARK}={uuid.uuid4().hex}",
             "silence_s": SILENCE_S,
             "memory_limit_bytes": memory_limit_bytes,
@@ -290,7 +326,7 @@ class RemoteDevice:
             except ChannelClosed:  # something there may have ended it since it was asked last
                 self._agent = None
         script = posixpath.join(self._store.push(*AGENT_FILES), AGENT.name)
-        self._agent = self._start(script, self._log, 1, None)
+        self._agent = self._start([script], self._log, 1, None)
         if message["op"] != "claim":
             self._claim_again()
         return self._answer(self._agent, message)

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import select
-import signal
 import socket
-import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -16,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from edgeopt.devices.base import thread_environment
 from edgeopt.devices.channel import Channel, open_log
+from edgeopt.devices.forked import ForkedProcess, fork, hear
 from edgeopt.errors import DeviceError
 from edgeopt.measure import forking
 from edgeopt.requirements import names
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Iterable, Mapping, Sequence
 
 SLOW = ("tensorflow",)
@@ -28,8 +26,8 @@ SLOW = ("tensorflow",)
 BACKEND, LEGACY = "KERAS_BACKEND", "TF_USE_LEGACY_KERAS"
 """The variables that TensorFlow and Keras read during their import."""
 TENSORFLOW = "tensorflow"
-READY_S, ANSWER_S = 120.0, 30.0
-"""The longest time that the import may take, and a fork."""
+READY_S = 120.0
+"""The longest time that the import may take."""
 
 
 def is_slow(requires: Iterable[str]) -> bool:
@@ -72,7 +70,9 @@ class WarmParent:
                 return None
             errors = open_log(log)
             self._is_usable = False  # an interrupt would leave an answer that the next one would take for its own
-            process = self._ask({"run": list(run), "env": dict(environment), "cwd": _current_folder()}, errors)
+            message = {"run": list(run), "env": dict(environment), "cwd": _current_folder()}
+            process = fork(self._socket, message, errors=errors)
+            os.close(errors)
             self._is_usable = process is not None
             return process
 
@@ -86,67 +86,8 @@ class WarmParent:
 
     def _is_ready(self) -> bool:
         if self._is_usable is None:
-            self._is_usable = self._channel is not None and self._hear(READY_S).get("threads") == 1
+            self._is_usable = self._channel is not None and hear(self._socket, READY_S).get("threads") == 1
         return self._is_usable
-
-    def _ask(self, message: Mapping[str, Any], errors: int) -> ForkedProcess | None:
-        """Send a message, with `errors` as standard error, and return the new process; None if there is none."""
-        stdin, to_stdin = os.pipe()
-        from_stdout, stdout = os.pipe()
-        exit_code, exit_pipe = os.pipe()
-        answer: dict[str, Any] = {}
-        with contextlib.suppress(OSError):  # it has ended, or the variables are more than a message can hold
-            socket.send_fds(self._socket, [json.dumps(message).encode()], [stdin, stdout, errors, exit_pipe])
-            answer = self._hear(ANSWER_S)
-        for descriptor in (stdin, stdout, errors, exit_pipe):
-            os.close(descriptor)
-        if "pid" in answer:
-            return ForkedProcess(answer["pid"], to_stdin, from_stdout, exit_code)
-        for descriptor in (to_stdin, from_stdout, exit_code):
-            os.close(descriptor)
-        return None
-
-    def _hear(self, limit_s: float) -> dict[str, Any]:
-        """Return the next message; an empty one if none comes in time or the parent has ended."""
-        with contextlib.suppress(OSError, ValueError):
-            if _is_readable(self._socket.fileno(), limit_s):
-                answer: dict[str, Any] = json.loads(self._socket.recv(forking.MESSAGE_BYTES))
-                return answer
-        return {}
-
-
-class ForkedProcess:
-    """A process that was forked from a `WarmParent`, with the parts of `Popen` that a channel uses."""
-
-    def __init__(self, pid: int, stdin: int, stdout: int, exit_code: int) -> None:
-        self.pid = pid
-        self.stdin = os.fdopen(stdin, "wb")
-        self.stdout = os.fdopen(stdout, "rb")
-        self.returncode: int | None = None
-        """Negative for a signal."""
-        self._exit_code = os.fdopen(exit_code, "rb", buffering=0)
-        self._waiting = threading.Lock()
-
-    def poll(self) -> int | None:
-        """Return the exit code if the process has ended."""
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            return self.wait(0)
-        return None
-
-    def wait(self, timeout: float | None = None) -> int:
-        """Wait for the end and return the exit code.
-
-        Raises:
-            subprocess.TimeoutExpired: It has not ended by then.
-        """
-        with self._waiting:
-            if self.returncode is None:
-                if not _is_readable(self._exit_code.fileno(), timeout):
-                    raise subprocess.TimeoutExpired(str(self.pid), timeout or 0)
-                said = self._exit_code.read(64)
-                self.returncode = int(said) if said else -signal.SIGKILL  # its parent had ended and could not say
-                self._exit_code.close()
-            return self.returncode
 
 
 class WarmChannel(Channel):
@@ -181,13 +122,6 @@ class WarmChannel(Channel):
 def _has_same_keras(environment: Mapping[str, str]) -> bool:
     """Tell whether these variables select the Keras that a parent has imported."""
     return LEGACY not in environment and environment.get(BACKEND, TENSORFLOW) == TENSORFLOW
-
-
-def _is_readable(descriptor: int, limit_s: float | None) -> bool:
-    """Wait until there is something to read; `select` accepts no descriptor above 1,023."""
-    waiting = select.poll()
-    waiting.register(descriptor, select.POLLIN)
-    return bool(waiting.poll(None if limit_s is None else limit_s * 1000))
 
 
 def _current_folder() -> str:

@@ -1,9 +1,11 @@
 """A process that imports slow libraries once, and from which others are forked in milliseconds.
 
-One file, standard library only, started as `forking.py FD MODULE...`; FD is one end of a socket. It imports the
-modules, runs none of their functions, and sends how many threads it has: `threads`. With more than one it cannot be
-forked safely, and ends. Each later message brings four file descriptors: standard input, output and error of a new
-process, and a pipe for its exit code. The new process answers with its `pid`; a failed fork is answered with `error`.
+One file, standard library only, started as `forking.py HOST MODULE...`. HOST is the file descriptor of a socket to the
+host; or, on another device, a name under which it listens, and each connection brings one message. It imports the
+modules, runs none of their functions, and says how many threads it has: `threads`, on the socket or on standard output.
+With more than one it cannot be forked safely, and ends. Each message brings four file descriptors: standard input,
+output and error of a new process, and a pipe for its exit code. The new process answers with its `pid`; a failed fork
+is answered with `error`.
 """
 
 from __future__ import annotations
@@ -22,12 +24,16 @@ import struct
 import sys
 import tempfile
 
-TYPE_CHECKING = False
+TYPE_CHECKING = False  # typing itself is not needed on the device
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, TypeAlias
+
+    Asked: TypeAlias = tuple[socket.socket, dict[str, Any], list[int]]
 
 MESSAGE_BYTES = 1 << 20
 FDS = 4
+PEER = struct.Struct("3i")
+"""The process, user and group at the other end of a socket (Linux, `unix(7)`)."""
 PAGE_BYTES, ENTRY_BYTES, CHUNK_BYTES = os.sysconf("SC_PAGE_SIZE"), 8, 1 << 16
 POPULATE_READ = 22
 """Advice to `madvise`: put pages into the page tables (Linux 5.14, `madvise(2)`)."""
@@ -39,11 +45,13 @@ class Parent:
     """Forks processes until its socket is closed.
 
     Args:
-        host: The socket to the host.
+        host: The socket to the host, or the one on which it listens.
     """
 
     def __init__(self, host: socket.socket) -> None:
         self._host = host
+        self.listens = bool(host.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
+        """Whether it is on another device than the host."""
         self._pages = file_pages()
         touch(self._pages)  # a system that forbids it ends this process before the host relies on it
         self._exits: dict[int, int] = {}
@@ -68,34 +76,56 @@ class Parent:
                 ready = {key.fd for key, _ in selector.select()}
                 if self._woken in ready:
                     self._reap()
-                if self._host.fileno() in ready:
-                    said, descriptors, _, _ = socket.recv_fds(self._host, MESSAGE_BYTES, FDS)
-                    if not said:
-                        return None
-                    asked = self._fork(json.loads(said), descriptors)
+                if self._host.fileno() not in ready:
+                    continue
+                asking = self._accept() if self.listens else self._host
+                said, descriptors = self._receive(asking)
+                if said:
+                    asked = self._fork(asking, json.loads(said), descriptors)
+                elif not self.listens:
+                    return None
+                if self.listens and asked is None:
+                    asking.close()
         return self._become(*asked)
 
-    def _fork(self, message: dict[str, Any], descriptors: list[int]) -> tuple[dict[str, Any], list[int]] | None:
+    def _accept(self) -> socket.socket:
+        """Return the next connection; of another user one that is closed for reading."""
+        asking = self._host.accept()[0]
+        _, user, _ = PEER.unpack(asking.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, PEER.size))
+        if user != os.getuid():
+            asking.shutdown(socket.SHUT_RDWR)
+        return asking
+
+    @staticmethod
+    def _receive(asking: socket.socket) -> tuple[bytes, list[int]]:
+        """Return a message with its file descriptors; an empty one when there is none."""
+        with contextlib.suppress(OSError):
+            said, descriptors, _, _ = socket.recv_fds(asking, MESSAGE_BYTES, FDS)
+            return said, descriptors
+        return b"", []
+
+    def _fork(self, asking: socket.socket, message: dict[str, Any], descriptors: list[int]) -> Asked | None:
         """Fork a process; it gets the arguments back, this one nothing."""
         try:
             pid = os.fork()
         except OSError as error:  # no memory, or too many processes: those that run must not end for it
             for descriptor in descriptors:
                 os.close(descriptor)
-            self._host.sendall(json.dumps({"error": str(error)}).encode())
+            asking.sendall(json.dumps({"error": str(error)}).encode())
             return None
         if pid == 0:
-            return message, descriptors
+            return asking, message, descriptors
         *streams, self._exits[pid] = descriptors
         for descriptor in streams:
             os.close(descriptor)
         return None
 
-    def _become(self, message: dict[str, Any], descriptors: list[int]) -> list[str]:
+    def _become(self, asking: socket.socket, message: dict[str, Any], descriptors: list[int]) -> list[str]:
         """Make this process an independent one, and return what it is to run."""
         os.setsid()
         # By the process itself: before it leads its group, the host could not end it.
-        self._host.sendall(json.dumps({"pid": os.getpid()}).encode())
+        asking.sendall(json.dumps({"pid": os.getpid()}).encode())
+        asking.close()
         self._forget_parent()
         *streams, exit_pipe = descriptors
         for number, descriptor in enumerate(streams):
@@ -197,10 +227,21 @@ def threads() -> int:
     return len(os.listdir("/proc/self/task"))  # noqa: PTH208 - one import less
 
 
+def open_host(name: str) -> socket.socket:
+    """Return the socket to the host, or the one on which this process listens."""
+    if name.isdigit():
+        host = socket.socket(fileno=int(name))
+        os.set_inheritable(host.fileno(), False)
+    else:
+        host = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        host.bind(f"\0{name}")
+        host.listen()
+    return host
+
+
 def main() -> None:
     """Import the modules, send the number of threads, and serve; a forked process runs what it was forked for."""
-    host = socket.socket(fileno=int(sys.argv[1]))
-    os.set_inheritable(host.fileno(), False)
+    host = open_host(sys.argv[1])
     own = os.path.dirname(os.path.abspath(__file__))  # noqa: PTH100, PTH120 - one import less
     sys.path[:] = [entry for entry in sys.path if entry != own]  # a runner must not find edgeopt's files by accident
     gc.disable()  # nothing of an import is garbage: looking for it takes a sixth of the time
@@ -210,7 +251,11 @@ def main() -> None:
     gc.freeze()  # or each forked process would copy every page that its collector counts references in
     count = threads()
     parent = Parent(host)
-    host.sendall(json.dumps({"threads": count}).encode())
+    ready = json.dumps({"threads": count}).encode()
+    if parent.listens:
+        os.write(1, ready + b"\n")
+    else:
+        host.sendall(ready)
     if count == 1 and (asked := parent.serve()) is not None:
         run(asked)
 

@@ -4,6 +4,7 @@ import json
 import shlex
 import time
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,18 @@ from edgeopt.devices.remote import RemoteDevice
 from edgeopt.devices.ssh import COMMAND_VARIABLE, SshTransport
 from edgeopt.errors import DeviceError, LinkLostError
 from tests.devices.any_link import AnyLink
+
+FORKED = """
+import json, os, sys
+for line in sys.stdin:
+    parent = os.getppid()
+    if "kill" in line:
+        os.kill(parent, 9)
+        break
+    found = {"parent": parent, "imported": "decimal" in sys.modules, "argv": sys.argv}
+    command = open(f"/proc/{parent}/cmdline").read()
+    print(json.dumps({**found, "command": command, "threads": os.environ["OMP_NUM_THREADS"]}), flush=True)
+"""
 
 
 @pytest.fixture
@@ -41,6 +54,59 @@ def standin(sshd):
 
 class TestSsh(AnyLink):
     """Over ssh."""
+
+
+@pytest.fixture
+def warm(connected, monkeypatch):
+    """A device on which a parent imports `decimal`, which takes no second; every process is forked from it."""
+    monkeypatch.setattr(remote_module, "SLOW", ("decimal",))
+    monkeypatch.setattr(connected, "open", partial(connected.open, requires=("tensorflow",)))
+    return connected
+
+
+class TestForked(AnyLink):
+    """Over ssh, in processes that are forked there."""
+
+    @pytest.fixture
+    def connected(self, warm):
+        return warm
+
+
+def test_processes_of_a_runner_that_takes_seconds_to_import_are_forked_from_one_that_has_imported_it(warm, tmp_path):
+    (script := tmp_path / "script.py").write_text(FORKED)
+    facts = []
+    for _ in range(2):
+        with warm.open(script, log=tmp_path / "log") as channel:
+            facts.append(channel.ask({}, 30))
+    assert facts[0]["parent"] == facts[1]["parent"]
+    assert facts[0]["imported"]
+    assert facts[1]["imported"]
+    assert facts[0]["argv"] == [warm.push(script)]
+    assert facts[0]["threads"] == "1"
+    assert "forking.py" in facts[0]["command"]
+
+
+def test_with_several_threads_each_process_imports_for_itself(warm, tmp_path):
+    (script := tmp_path / "script.py").write_text(FORKED)
+    with warm.open(script, log=tmp_path / "log", threads=2) as channel:
+        assert not channel.ask({}, 30)["imported"]
+
+
+def test_where_no_parent_can_be_each_process_imports_for_itself(warm, tmp_path, monkeypatch):
+    monkeypatch.setattr(remote_module, "SLOW", ("no_such_module",))
+    (script := tmp_path / "script.py").write_text(FORKED)
+    with warm.open(script, log=tmp_path / "log") as channel:
+        assert not channel.ask({}, 30)["imported"]
+
+
+def test_after_the_death_of_the_parent_each_process_imports_for_itself(warm, tmp_path):
+    (script := tmp_path / "script.py").write_text(FORKED)
+    with warm.open(script, log=tmp_path / "log") as channel:
+        assert channel.ask({}, 30)["imported"]
+        with pytest.raises(ChannelClosed):
+            channel.ask({"kill": True}, 30)
+    with warm.open(script, log=tmp_path / "log") as channel:
+        assert not channel.ask({}, 30)["imported"]
 
 
 def test_a_cut_link_is_said_to_be_one_and_the_device_comes_back(connected, script, tmp_path, sshd):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -276,3 +277,30 @@ def test_the_file_needs_nothing_of_edgeopt():
     assert "edgeopt" not in "".join(
         line for line in Path(forking.__file__).read_text().splitlines() if line.lstrip().startswith(("import", "from"))
     )
+
+
+def test_one_that_listens_forks_for_its_own_user_only(tmp_path):
+    """On a device, where any user can see the names that others listen under."""
+    if os.getuid():
+        pytest.skip("only root can ask as another user")
+    (script := tmp_path / "script.py").write_text(HEAD + "say(user=os.getuid())")
+    name = f"edgeopt-test-{os.getpid()}"
+    code = f"""
+import json, os, sys
+from edgeopt.devices.forked import connect, fork
+os.setuid(int(sys.argv[1]))
+with connect({name!r}) as parent:
+    process = fork(parent, {{"run": [{str(script)!r}], "env": {{}}, "cwd": "/"}}, errors=2)
+    print(process and json.loads(process.stdout.readline())["user"])
+"""
+    command = [sys.executable, forking.__file__, name, "decimal"]
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as parent:
+        assert b"threads" in parent.stdout.readline()
+        try:
+            said = [
+                subprocess.run([sys.executable, "-c", code, user], capture_output=True, text=True, check=True).stdout
+                for user in ("65534", "0")
+            ]
+        finally:
+            parent.kill()
+    assert said == ["None\n", "0\n"]

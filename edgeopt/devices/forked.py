@@ -1,0 +1,123 @@
+"""How a process is forked from a parent that `measure/forking.py` runs.
+
+One file, standard library only: the host uses it, and the guard on a device.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import threading
+import weakref
+
+TYPE_CHECKING = False  # typing itself is not needed on the device
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+ANSWER_BYTES = 1 << 16
+FORK_S = 30.0
+"""The longest time that a fork may take."""
+
+
+class ForkedProcess:
+    """A process that was forked from a `WarmParent`, with the parts of `Popen` that a channel or a guard uses."""
+
+    def __init__(self, pid: int, stdin: int, stdout: int | None, exit_code: int) -> None:
+        self.pid = pid
+        self.stdin = os.fdopen(stdin, "wb")
+        self.stdout = None if stdout is None else os.fdopen(stdout, "rb")
+        self.returncode: int | None = None
+        """Negative for a signal."""
+        # Not closed when it was read: another thread may be waiting for it.
+        self._exit_code = exit_code
+        weakref.finalize(self, os.close, exit_code)
+        self._reading = threading.Lock()
+
+    def poll(self) -> int | None:
+        """Return the exit code if the process has ended."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return self.wait(0)
+        return None
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for the end and return the exit code.
+
+        Raises:
+            subprocess.TimeoutExpired: It has not ended by then.
+        """
+        if self.returncode is None and not is_readable(self._exit_code, timeout):
+            raise subprocess.TimeoutExpired(str(self.pid), timeout or 0)
+        with self._reading:
+            if self.returncode is None:
+                said = os.read(self._exit_code, 64)
+                self.returncode = int(said) if said else -signal.SIGKILL  # its parent had ended and could not say
+            return self.returncode
+
+
+def connect(name: str) -> socket.socket:
+    """Return a new socket to the parent that listens under a name.
+
+    Raises:
+        OSError: There is none.
+    """
+    parent = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    try:
+        parent.connect(f"\0{name}")  # in no folder: the path of one may be too long for a socket
+    except OSError:
+        parent.close()
+        raise
+    return parent
+
+
+def fork(
+    parent: socket.socket, message: Mapping[str, Any], *, errors: int, stdout: int | None = None
+) -> ForkedProcess | None:
+    """Return a new process; None if the parent has ended or cannot fork.
+
+    Args:
+        parent: The socket to it.
+        message: What the process is to be; see `measure/forking.py`.
+        errors: Its standard error.
+        stdout: Its standard output; a pipe, `ForkedProcess.stdout`, when None.
+    """
+    stdin, to_stdin = os.pipe()
+    exit_code, exit_pipe = os.pipe()
+    theirs, ours = [stdin, exit_pipe], [to_stdin, exit_code]
+    from_stdout = None
+    if stdout is None:
+        from_stdout, stdout = os.pipe()
+        theirs.append(stdout)
+        ours.append(from_stdout)
+    answer: dict[str, Any] = {}
+    with contextlib.suppress(OSError):  # it has ended, or the variables are more than a message can hold
+        socket.send_fds(parent, [json.dumps(message).encode()], [stdin, stdout, errors, exit_pipe])
+        answer = hear(parent, FORK_S)
+    for descriptor in theirs:
+        os.close(descriptor)
+    if "pid" in answer:
+        return ForkedProcess(answer["pid"], to_stdin, from_stdout, exit_code)
+    for descriptor in ours:
+        os.close(descriptor)
+    return None
+
+
+def hear(parent: socket.socket, limit_s: float) -> dict[str, Any]:
+    """Return the next message of a parent; an empty one if none comes in time or it has ended."""
+    with contextlib.suppress(OSError, ValueError):
+        if is_readable(parent.fileno(), limit_s):
+            answer: dict[str, Any] = json.loads(parent.recv(ANSWER_BYTES))
+            return answer
+    return {}
+
+
+def is_readable(descriptor: int, limit_s: float | None) -> bool:
+    """Wait until there is something to read; `select` accepts no descriptor above 1,023."""
+    waiting = select.poll()
+    waiting.register(descriptor, select.POLLIN)
+    return bool(waiting.poll(None if limit_s is None else limit_s * 1000))
