@@ -5,7 +5,7 @@ from __future__ import annotations
 from fnmatch import fnmatch
 
 from edgeopt.testing.guide import Section, refuse, require
-from edgeopt.testing.lab import ODD
+from edgeopt.testing.machine import ODD
 from edgeopt.testing.rig import RunnerError
 from edgeopt.testing.stock import stocked
 from edgeopt.testing.subject import Subject, describe

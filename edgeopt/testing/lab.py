@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import atexit
 import os
 import shutil
-import site
 import sys
 import tempfile
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +16,6 @@ from edgeopt.devices.base import thread_environment
 from edgeopt.devices.channel import Channel
 from edgeopt.devices.local import LocalDevice
 from edgeopt.errors import EdgeoptError, PluginError, UsageError
-from edgeopt.isolation import CACHE_VARIABLE, cache_folder
 from edgeopt.measure import harness
 from edgeopt.options import describe, fill
 from edgeopt.pipeline.exporting import Workers
@@ -29,6 +25,7 @@ from edgeopt.pipeline.workspace import Workspace
 from edgeopt.requirements import names, unmet
 from edgeopt.targets import Target
 from edgeopt.testing import bare
+from edgeopt.testing.machine import PLAIN, children_at_home, machine
 from edgeopt.testing.rig import Rig
 from edgeopt.testing.stock import AGAIN, Stocked, stocked
 from edgeopt.testing.watching import Snapshot
@@ -40,9 +37,6 @@ if TYPE_CHECKING:
     from edgeopt.contract import Array, Backend
     from edgeopt.pipeline.exporting import Exported
     from edgeopt.registry import RegisteredBackend
-
-PLAIN, ODD = "plain", "Ort mit Ä, ß und 木"
-"""The two folders that are exported into: one path as programmers have it, one as users have it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,17 +62,6 @@ class Attempt:
     def has_strayed(self) -> bool:
         """Whether the backend did export, but the host saw it write outside its folder."""
         return isinstance(self.error, PluginError) and self.error.message.startswith(OUTSIDE)
-
-
-@cache
-def machine(place: str) -> LocalDevice:  # noqa: ARG001 - it is the key of the cache
-    """Return this machine, which imports TensorFlow once for all backends that a process of tests checks in one place.
-
-    What is forked from one import has one order of sets, so what is made in two places comes from two.
-    """
-    device = LocalDevice()
-    atexit.register(device.close)
-    return device
 
 
 @dataclass(slots=True)
@@ -262,27 +245,13 @@ class Lab:
 
 @contextmanager
 def _watched_process(folder: Path) -> Iterator[None]:
-    """Let the children that are started now have a home and a current folder in `folder`.
-
-    They import from where this process does: a plugin that is being written need not be installed.
-    """
+    """Let the children that are started now have a home and a current folder in `folder`."""
     (folder / "home").mkdir(parents=True)
     (folder / "current").mkdir()
-    before, here = dict(os.environ), Path.cwd()
-    path = os.pathsep.join(str(Path(entry).absolute()) for entry in sys.path if entry)
-    os.environ[CACHE_VARIABLE] = str(cache_folder())  # a backend's own environment stays where it is
-    os.environ.update(
-        HOME=str(folder / "home"),
-        PYTHONPATH=path,
-        PYTHONUSERBASE=site.getuserbase(),
-        PYTHONDONTWRITEBYTECODE="1",
-    )
-    for name in [name for name in os.environ if name.startswith("XDG_")]:
-        del os.environ[name]
+    here = Path.cwd()
     os.chdir(folder / "current")
     try:
-        yield
+        with children_at_home(folder / "home"):
+            yield
     finally:
         os.chdir(here)
-        os.environ.clear()
-        os.environ.update(before)

@@ -1,7 +1,7 @@
 """The models that backends are checked on, with their feeds and with what the source answers.
 
-All are made once per test process and shared by the backends, in a child process: TensorFlow is imported there once,
-and never in the process of the tests.
+All are made once per test process and shared by the backends, in a child process: TensorFlow is never imported in the
+process of the tests.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import atexit
 import json
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 from dataclasses import asdict, dataclass
@@ -19,11 +18,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeopt.contract import TensorSpec
-from edgeopt.errors import UnavailableError
+from edgeopt.errors import DeviceError, UnavailableError
 from edgeopt.source.choice import DEMO, SourceChoice, resolve_source
+from edgeopt.testing.machine import ODD, PLAIN, machine
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from edgeopt.contract import Array
 
@@ -40,8 +40,8 @@ BUILD_TIMEOUT_S = 900.0
 USUAL = ("demo", "ports", "tokens", "small", "large", "odd")
 """Made together, in one process."""
 AGAIN = "again"
-"""The demo once more, made in a process of its own, as a second run of edgeopt would. Of the others that are not usual,
-`huge` is only for a device on which `large` takes no longer than `small`."""
+"""The demo once more, made from another import of TensorFlow, as a second run of edgeopt would. Of the others that are
+not usual, `huge` is only for a device on which `large` takes no longer than `small`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ def stocked(name: str) -> Stocked:
     """
     folder = _folder()
     if not (folder / name / "model.json").is_file():
-        _make(folder, USUAL if name in USUAL else (name,))
+        _make(folder, USUAL if name in USUAL else (name,), ODD if name == AGAIN else PLAIN)
     return Stocked.read(folder / name)
 
 
@@ -107,22 +107,17 @@ def _folder() -> Path:
     return folder
 
 
-def _make(folder: Path, names: Iterable[str]) -> None:
-    """Make models in a child process."""
+def _make(folder: Path, names: Sequence[str], place: str) -> None:
+    """Make models in a child process of one place."""
     quiet = {"TF_CPP_MIN_LOG_LEVEL": "1", "CUDA_VISIBLE_DEVICES": "-1"}
-    done = subprocess.run(
-        [sys.executable, "-m", "edgeopt.testing.stock", str(folder), *names],
-        env={**os.environ, **quiet},
-        capture_output=True,
-        text=True,
-        errors="replace",
-        timeout=BUILD_TIMEOUT_S,
-        stdin=subprocess.DEVNULL,
-        check=False,
-    )
-    if done.returncode:
-        lines = done.stderr.strip().splitlines() or ["no message"]
-        raise UnavailableError(f"the models to check with cannot be made: {lines[-1][:300]}", hint="see edgeopt doctor")
+    run = ["-m", "edgeopt.testing.stock", str(folder), *names]
+    log = folder / f"{names[0]}.log"
+    try:
+        with machine(place).fork(run, log=log, env={**os.environ, **quiet}, memory_limit_bytes=None) as maker:
+            maker.ask({}, BUILD_TIMEOUT_S)
+    except DeviceError as error:
+        message = f"the models to check with cannot be made: {error.message}"
+        raise UnavailableError(message, hint=error.hint or "see edgeopt doctor", log=str(log)) from error
 
 
 def _specs(items: Iterable[Mapping[str, Any]]) -> tuple[TensorSpec, ...]:
@@ -232,12 +227,15 @@ def main() -> None:
     """Make the models that the command line names, in the folder that it names first."""
     from edgeopt.source.load import prepare_keras
 
+    answers = os.dup(1)
+    os.dup2(2, 1)  # what a library prints is no answer
     prepare_keras()
     import keras
 
     for name in sys.argv[2:]:
         keras.utils.set_random_seed(SEED)  # so that `small`, `large` and `huge` have the same weights
         _build(name, Path(sys.argv[1]) / name)
+    os.write(answers, b"{}\n")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,8 @@ import pytest
 from edgeopt.discovery import Plugin
 from edgeopt.registry import RegisteredBackend, find_backends
 from edgeopt.testing.guide import last_lines, refuse
-from edgeopt.testing.lab import PLAIN, Lab
+from edgeopt.testing.lab import Lab
+from edgeopt.testing.machine import PLAIN, import_everywhere
 from edgeopt.testing.rig import RunnerError
 
 if TYPE_CHECKING:
@@ -55,7 +56,10 @@ class Subject:
     def attempt(self, model: str, place: str = PLAIN) -> Attempt:
         """Return how the export of a model ended; skips the check where nothing can be exported here."""
         reason = self.lab.registered.plugin.problem or self.lab.why_not()
-        return self.lab.export(model, place) if reason is None else pytest.skip(reason)
+        if reason is not None:
+            pytest.skip(reason)
+        import_everywhere()
+        return self.lab.export(model, place)
 
     def exported(self, model: str, place: str = PLAIN) -> Exported:
         """Return what was exported; skips the check where another one says why that failed."""
