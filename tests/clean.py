@@ -1,5 +1,6 @@
 """A clean environment: edgeopt from its wheel, as a user has it, and nothing of the checkout on any path."""
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -7,7 +8,20 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgeopt.testing.bare import closure
+
 ROOT = Path(__file__).resolve().parents[1]
+
+
+def link_or_copy(file, place):
+    """Make a file appear at a second place; what is gone, as compiled files may be, is left out."""
+    with contextlib.suppress(FileNotFoundError, FileExistsError):
+        try:
+            os.link(file, place)
+        except FileExistsError:
+            raise
+        except OSError:  # another file system
+            shutil.copy2(file, place)
 
 
 @dataclass(frozen=True)
@@ -24,8 +38,22 @@ class CleanEnvironment:
     def make(cls, folder):
         made = cls(folder)
         subprocess.run([sys.executable, "-m", "venv", folder / "venv"], check=True)
+        made.link(["edgeopt", "pytest>=8.3"])
         made.pip("install", made.wheel(ROOT), "pytest>=8.3")
         return made
+
+    def link(self, requirements):
+        """Link what these distributions need from the environment of the tests: to install TensorFlow takes a minute.
+
+        What is missing, pip installs after this; and it checks that what is there is what a new user gets.
+        """
+        (site,) = self.folder.glob("venv/lib/python3.*/site-packages")
+        for name, distribution in closure(requirements).items():
+            for file in distribution.files if name != "edgeopt" else ():
+                if file.parts[0] != "..":
+                    place = site / file
+                    place.parent.mkdir(parents=True, exist_ok=True)
+                    link_or_copy(distribution.locate_file(file), place)
 
     def wheel(self, source) -> Path:
         """Build the wheel of a distribution, from a copy of its folder, and return it."""
