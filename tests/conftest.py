@@ -10,7 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from edgeopt.devices.base import thread_environment
+from edgeopt.devices.warm import BACKEND, TENSORFLOW
+from edgeopt.measure import forking
 from tests.clean import CleanEnvironment
+
+LAUNCH = Path(__file__).with_name("launch.py")
 
 pytest_plugins = ["tests.standins.fixtures", "tests.standins.registry"]
 
@@ -64,6 +69,8 @@ class CommandLine:
 
     folder: Path
     environment: dict[str, str] = field(default_factory=dict)
+    parent: str = ""
+    """The name under which a process listens that has imported TensorFlow; edgeopt imports it itself if empty."""
 
     def install(self, name, code, version="1.0"):
         site = self.folder / "site-packages"
@@ -74,8 +81,11 @@ class CommandLine:
     def start(self, *arguments, **options):
         own = {"EDGEOPT_CACHE": str(self.folder / "cache"), "EDGEOPT_CONFIG": str(self.folder / "config")}
         environment = {**os.environ, "COLUMNS": "100", **own, **self.environment}
+        # What that process has on its path is what it had when it started.
+        is_shared = self.parent and arguments[:1] in {("export",), ("profile",)} and not self.environment
+        command = [str(LAUNCH), self.parent] if is_shared else ["-m", "edgeopt"]
         return subprocess.Popen(
-            [sys.executable, "-m", "edgeopt", *map(str, arguments)],
+            [sys.executable, *command, *map(str, arguments)],
             cwd=self.folder,
             env=environment,
             text=True,
@@ -98,9 +108,28 @@ class CommandLine:
         return code, json.loads(out)
 
 
+@pytest.fixture(scope="session")
+def tensorflow_parent():
+    """The name under which a process listens that has imported TensorFlow; see `tests/launch.py`."""
+    if sys.platform != "linux":
+        yield ""
+        return
+    name = f"edgeopt-tests-{os.getpid()}"
+    variables = {**os.environ, **thread_environment(1), BACKEND: TENSORFLOW}
+    command = [sys.executable, forking.__file__, name, TENSORFLOW]
+    streams = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
+    with subprocess.Popen(command, env=variables, start_new_session=True, **streams) as process:
+        try:
+            yield name  # it listens while it imports
+        finally:
+            process.kill()
+
+
 @pytest.fixture
-def edgeopt(tmp_path) -> CommandLine:
-    return CommandLine(tmp_path)
+def edgeopt(tmp_path, request) -> CommandLine:
+    """edgeopt as a user runs it; only what needs TensorFlow waits for its import, once."""
+    is_quick = request.node.get_closest_marker("quick")
+    return CommandLine(tmp_path, parent="" if is_quick else request.getfixturevalue("tensorflow_parent"))
 
 
 @pytest.fixture(scope="session")

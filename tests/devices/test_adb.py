@@ -116,6 +116,7 @@ def test_a_cut_link_is_said_to_be_one_and_the_phone_comes_back(connected, script
     until(lambda: python_phone.processes() == {})  # not even of the conversation that was cut
 
 
+@pytest.mark.slow
 def test_a_link_that_stalls_is_noticed_and_the_phone_comes_back(connected, script, tmp_path, python_phone):
     with connected.open(script, log=tmp_path / "log") as channel:
         channel.ask({}, 30)
@@ -132,6 +133,7 @@ def test_a_link_that_stalls_is_noticed_and_the_phone_comes_back(connected, scrip
         assert channel.ask({"again": 1}, 30)["said"] == {"again": 1}
 
 
+@pytest.mark.slow
 def test_a_command_that_waits_for_a_link_that_stalls_is_ended(connected, python_phone):
     link = Link(connected._transport)
     threading.Timer(0.5, lambda: setattr(python_phone.link, "stalled", True)).start()
@@ -139,6 +141,7 @@ def test_a_command_that_waits_for_a_link_that_stalls_is_ended(connected, python_
         link.run("sleep 60", "sleeping", timeout_s=None)
 
 
+@pytest.mark.slow
 def test_a_phone_that_was_switched_off_comes_back_with_what_was_pushed(connected, script, tmp_path, python_phone):
     there = connected.push(script)
     python_phone.stop()
@@ -175,6 +178,7 @@ def test_a_full_disk_is_said_to_be_one(quick, tmp_path, adb_server):
         device.close()
 
 
+@pytest.mark.slow
 def test_two_at_once_share_a_phone_by_turns(connected, python_phone):
     connected.claim(print, 1)
     second = open_device(f"adb://{python_phone.serial}")
@@ -309,6 +313,7 @@ def test_a_phone_that_has_not_allowed_us(quick, adb_unauthorized):
     assert not isinstance(refused.value, LinkLostError)  # waiting does not help
 
 
+@pytest.mark.slow
 def test_a_phone_that_is_offline(quick, adb_offline):
     with pytest.raises(LinkLostError, match="is offline") as lost:
         open_device(f"adb://{adb_offline.serial}")

@@ -155,6 +155,7 @@ def test_a_profile_judges_and_does_not_time(exported, qemu_user):
     assert "qemu://Haswell: qemu://Haswell is not timed; without effect: --ops" in told.said
 
 
+@pytest.mark.slow
 def test_a_bound_is_not_met_by_what_was_not_judged(exported, qemu_user, tmp_path):
     shutil.copytree(exported, tmp_path / "demo")
     file = tmp_path / "demo" / "onnx-int8" / "edgeopt.json"
@@ -167,6 +168,7 @@ def test_a_bound_is_not_met_by_what_was_not_judged(exported, qemu_user, tmp_path
     assert (whole.code, bound.code, alone.code) == (ExitCode.OK, ExitCode.BUDGET_NOT_MET, ExitCode.UNAVAILABLE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("bound", "code"), [({"min_sqnr_db": 10.0}, 0), ({"min_sqnr_db": 90.0}, 7)])
 def test_a_stated_bound_is_a_budget_where_nothing_is_timed(exported, qemu_user, bound, code):
     settings = ExportSettings(rank=True, seconds=0.0, min_iterations=1, targets=("onnx-int8",), **bound)
@@ -187,6 +189,7 @@ def test_devices_on_this_machine_are_measured_in_turn(exported, qemu_user):
     )
 
 
+@pytest.mark.slow
 def test_a_limit_on_time_is_not_checked_where_nothing_is_timed(exported, qemu_user, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "targets").mkdir()

@@ -7,6 +7,8 @@ import pytest
 from edgeopt.measure import observer, system
 from edgeopt.measure.facts import OBSERVER_FILES, Facts, Health, find_doubts
 
+pytestmark = pytest.mark.slow
+
 BOTH = "import json, observer; print(json.dumps([observer.facts(), observer.health()]))"
 
 

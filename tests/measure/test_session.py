@@ -126,6 +126,7 @@ def test_what_must_not_be_timed_is_only_loaded(subject, write_runner):
     assert stats.summarise(gpu) is None
 
 
+@pytest.mark.slow
 def test_only_what_is_unclear_is_launched_again(subject, write_runner):
     """A latency that differs from process to process cannot become clear; the obvious one is left alone."""
     luck = """
@@ -219,6 +220,7 @@ def test_an_interrupt_keeps_what_the_second_copy_has_shown(subject, write_runner
     assert session.control_problem == ""
 
 
+@pytest.mark.slow
 def test_the_original_of_the_control_stays_as_long_as_something_is_unclear(subject, write_runner):
     subjects = [
         subject("source", write_runner("source", invoke=SPIN.format(us=600))),
@@ -239,6 +241,7 @@ def test_the_design_counts_the_pairs_that_are_compared(subject, write_runner, ra
     assert Session(subjects[:1], Settings()).design.pairs == 1
 
 
+@pytest.mark.slow
 def test_the_order_of_the_targets_decides_nothing(write_runner, feeds, tmp_path):
     runner = write_runner(invoke="time.sleep(0.001)")
 

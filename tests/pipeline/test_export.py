@@ -130,7 +130,8 @@ def test_every_artifact_verifies_until_it_is_changed(three, edgeopt):
 
 def test_nothing_is_left_but_artifacts_logs_and_the_run(three):
     folder = three[3]
-    assert [path.name for path in folder.iterdir()] == ["dist"]
+    assert sorted(path.name for path in folder.iterdir()) == ["cache", "dist"]
+    assert [path.name for path in (folder / "cache").iterdir()] == [FILE]
     assert {path.name for path in (folder / "dist" / "demo").iterdir()} == {
         *THREE,
         "logs",
@@ -266,6 +267,7 @@ SHY = """
 
 def test_without_timing_artifacts_are_exported_and_compared(edgeopt):
     command = ("export", "-t", "tflite-int8", "--no-timing", "--ops", "--min-agreement", "0.5", "--json", "run.json")
+    edgeopt.parent = ""  # so that it has to wait for an import of its own
     durations = edgeopt.folder / "cache" / FILE
     durations.parent.mkdir()
     durations.write_text(json.dumps({IMPORT: 71.0, f"export {DEMO} for tflite-int8": 31.0}))

@@ -113,6 +113,7 @@ def test_a_manifest_that_cannot_be_used_is_told(full_range, tmp_path, spoil):
     assert error.message.startswith("its edgeopt.json cannot be used: ")
 
 
+@pytest.mark.slow
 def test_an_export_for_a_processor_without_it_keeps_no_such_file(processor, tmp_path):
     processor(OLD)
     run = edgeopt.export(targets="onnx-int8", out=tmp_path, settings=["reduce_range=false"], **QUICK)

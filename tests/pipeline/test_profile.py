@@ -104,6 +104,7 @@ def test_without_the_answers_of_the_source_only_time_is_told(made, lose):
     assert (run.data.evaluation.source, run.ranking) == ("noise", None)
 
 
+@pytest.mark.slow
 def test_a_few_feeds_are_kept_and_a_profile_says_how_many(tmp_path, monkeypatch):
     monkeypatch.setattr(reference_module, "MOST_BYTES", 100_000)
     monkeypatch.chdir(tmp_path)

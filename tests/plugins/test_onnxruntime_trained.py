@@ -15,6 +15,7 @@ from edgeopt_onnxruntime.conversion import answers_of
 from edgeopt_onnxruntime.production import Options
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.shared,
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning"),
 ]

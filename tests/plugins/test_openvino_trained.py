@@ -16,6 +16,7 @@ from edgeopt_openvino.production import Options
 from edgeopt_openvino.proof import FLOAT_ON_ARM
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.shared,
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning"),
 ]

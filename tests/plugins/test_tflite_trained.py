@@ -15,6 +15,7 @@ from edgeopt_tflite.backend import Tflite
 from edgeopt_tflite.production import Options
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.shared,
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning"),
 ]

@@ -14,7 +14,7 @@ import pytest
 from tests.processors.conftest import HERE, answer, export_all, processor_device
 from tests.processors.models import HEAVY, SPOTTER, keyword_spotter, labels
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")]
 LEAST_DB = {"float16": 50.0, "int8-int16": 15.0, "dynamic-int8": 25.0, "int8": 10.0}
 """What the small models have in each number format, the recurrent ones least."""
 LEAST_HEAVY_DB = 25.0

@@ -31,6 +31,7 @@ np.save(sys.argv[2] + "/answer.npy", source.infer({"x": np.ones((1, 4), np.float
 """
 
 
+@pytest.mark.slow
 def test_a_saved_model_of_keras_2_opens_with_its_optimizer_and_without_keras_2(tmp_path):
     pytest.importorskip("tf_keras", reason="Keras 2 comes with the extra `legacy`")
     trained, workspace = tmp_path / "trained", tmp_path / "workspace"

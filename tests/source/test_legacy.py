@@ -42,6 +42,7 @@ def written(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_a_file_that_keras_3_cannot_read(open_model, written):
     source = open_model(written / "depthwise.h5")
     assert (source.format, source.path) == ("h5", written / "depthwise.h5")
@@ -55,6 +56,7 @@ def test_a_file_that_keras_3_cannot_read(open_model, written):
     assert caught.value.message == f"{source.path} was written by Keras 2, and only Keras 2 can load it"
 
 
+@pytest.mark.slow
 def test_dictionaries_mixed_precision_operators_and_variable_length(open_model, to_tflite, written):
     source = open_model(written / "recurrent.h5", input_shapes=["sound=5,3"])
     assert source.inputs == (TensorSpec("ids", (1, 2), "int32"), TensorSpec("sound", (1, 5, 3), "float32"))

@@ -3,7 +3,11 @@
 import os
 import subprocess
 
+import pytest
+
 from tests.standins.waiting import until
+
+pytestmark = pytest.mark.slow
 
 
 def test_a_shell_has_output_errors_and_an_exit_code(adb_phone):

@@ -5,6 +5,8 @@ import pytest
 from tests.standins import cache
 from tests.standins.waiting import until
 
+pytestmark = pytest.mark.slow
+
 LOOK = """
 import json, platform, numpy
 from ai_edge_litert.interpreter import Interpreter

@@ -12,6 +12,8 @@ from tests.standins import confined, needs, roots
 from tests.standins.sshhost import new_key
 from tests.standins.waiting import until
 
+pytestmark = pytest.mark.slow
+
 HERE = Path(__file__).resolve().parent
 
 
