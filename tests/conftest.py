@@ -16,6 +16,16 @@ from edgeopt.measure import forking
 from tests.clean import CleanEnvironment
 
 LAUNCH = Path(__file__).with_name("launch.py")
+LONGEST = (
+    "test_right_everywhere",
+    "test_emulated_machine",
+    "test_conformance",
+    "test_guide",
+    "test_scaffold",
+    "test_checks",
+    "test_example",
+)
+"""The files that take minutes, the longest first."""
 
 pytest_plugins = ["tests.standins.fixtures", "tests.standins.registry"]
 
@@ -29,6 +39,12 @@ def pytest_addoption(parser):
         help="Judge quantized artifacts on this processor too: Haswell, Nehalem or another one that qemu-user"
         " emulates, or arm64 for a board. May be repeated.",
     )
+
+
+def pytest_collection_modifyitems(items):
+    """Begin with the files that take longest: none of them is left to one process when the others are done."""
+    places = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(LONGEST)))
 
 
 @pytest.fixture(autouse=True)
