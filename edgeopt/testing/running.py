@@ -24,8 +24,10 @@ Answer = TypeVar("Answer")
 
 CPU_PER_WALL = 1.3
 """How many processors one thread may keep busy, on average."""
-BUSY_S = 0.6
+BUSY_S = 0.3
 """About how long the model runs while its processors are counted, in at most so many invokes."""
+TRIES = 3
+"""How often it is looked at how many processors are busy; the least counts."""
 MOST_ITERATIONS = 500
 GROWTH = 3.0
 """By how much 64 times the work must take longer, at least."""
@@ -106,11 +108,11 @@ class RunnerChecks(Subject):
         iterations = max(2, int(BUSY_S / max(once_s, 1e-6)))
         if iterations > MOST_ITERATIONS:
             pytest.skip(f"the model takes {once_s * 1e3:.3f} ms, too short to count processors in")
-        before_ns = rig.wanted_ns()
-        wall_s = sum(self._times_s(rig, iterations))
-        busy = sum((rig.wanted_ns() - before_ns).values()) / 1e9 / wall_s
-        if not before_ns:
+        if not rig.wanted_ns():
             pytest.skip("this system does not tell how busy the processors were")
+        # On a machine with more to do, threads that take turns wait at the same time, and that looks like work: what
+        # uses more threads than it may does so every time.
+        busy = min(self._busy(rig, iterations) for _ in range(TRIES))
         found = f"with threads=1 it could have kept {busy:.1f} processors busy"
         expected = f"load(path, threads) gives the runtime so many threads: at most {CPU_PER_WALL} processors for one"
         require(busy <= CPU_PER_WALL, Section.THREADS, expected, found)
@@ -165,6 +167,12 @@ class RunnerChecks(Subject):
             pytest.skip(f"its time means nothing here: {rig.untimed}")
         self._or_skip(lambda: rig.feed(stocked(model).evaluation))
         return rig
+
+    def _busy(self, rig: Rig, iterations: int) -> float:
+        """Return how many processors some invokes could have kept busy."""
+        before_ns = rig.wanted_ns()
+        wall_s = sum(self._times_s(rig, iterations))
+        return sum((rig.wanted_ns() - before_ns).values()) / 1e9 / wall_s
 
     def _times_s(self, rig: Rig, iterations: int) -> list[float]:
         return self._or_skip(lambda: rig.times_s(iterations))
