@@ -38,14 +38,15 @@ class CleanEnvironment:
     def make(cls, folder):
         made = cls(folder)
         subprocess.run([sys.executable, "-m", "venv", folder / "venv"], check=True)
-        made.link(["edgeopt", "pytest>=8.3"])
+        made.link(["edgeopt"])
         made.pip("install", made.wheel(ROOT), "pytest>=8.3")
         return made
 
     def link(self, requirements):
-        """Link what these distributions need from the environment of the tests: to install TensorFlow takes a minute.
+        """Link what these distributions need from the environment of the tests: installing TensorFlow takes a minute.
 
-        What is missing, pip installs after this; and it checks that what is there is what a new user gets.
+        pip then installs what is missing, and refuses what does not meet the requirements. That a new user can install
+        everything is seen elsewhere, by the stages of `.ci/run` that run the README's commands.
         """
         (site,) = self.folder.glob("venv/lib/python3.*/site-packages")
         for name, distribution in closure(requirements).items():

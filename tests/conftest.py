@@ -5,13 +5,14 @@ import os
 import subprocess
 import sys
 import textwrap
+import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from edgeopt.devices.base import thread_environment
-from edgeopt.devices.warm import BACKEND, TENSORFLOW
+from edgeopt.devices.forked import BACKEND, TENSORFLOW
 from edgeopt.measure import forking
 from tests.clean import CleanEnvironment
 
@@ -130,10 +131,10 @@ def tensorflow_parent():
     if sys.platform != "linux":
         yield ""
         return
-    name = f"edgeopt-tests-{os.getpid()}"
+    name = f"edgeopt-tests-{uuid.uuid4().hex}"
     variables = {**os.environ, **thread_environment(1), BACKEND: TENSORFLOW}
     command = [sys.executable, forking.__file__, name, TENSORFLOW]
-    streams = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
+    streams = {"stdin": subprocess.PIPE, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     with subprocess.Popen(command, env=variables, start_new_session=True, **streams) as process:
         try:
             yield name  # it listens while it imports

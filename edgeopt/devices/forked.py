@@ -6,11 +6,13 @@ One file, standard library only: the host uses it, and the guard on a device.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import select
 import signal
 import socket
+import struct
 import subprocess
 import threading
 import weakref
@@ -21,12 +23,17 @@ if TYPE_CHECKING:
     from typing import Any
 
 ANSWER_BYTES = 1 << 16
-FORK_S = 30.0
-"""The longest time that a fork may take."""
+FORK_S = 120.0
+"""The longest time that a fork may take, with the import that it may have to wait for."""
+PEER = struct.Struct("3i")
+"""The process, user and group at the other end of a socket (Linux, `unix(7)`)."""
+BACKEND, LEGACY = "KERAS_BACKEND", "TF_USE_LEGACY_KERAS"
+"""The variables that TensorFlow and Keras read during their import."""
+TENSORFLOW = "tensorflow"
 
 
 class ForkedProcess:
-    """A process that was forked from a `WarmParent`, with the parts of `Popen` that a channel or a guard uses."""
+    """A process that was forked from a parent, with the parts of `Popen` that a channel or a guard uses."""
 
     def __init__(self, pid: int, stdin: int, stdout: int | None, exit_code: int) -> None:
         self.pid = pid
@@ -64,15 +71,28 @@ def connect(name: str) -> socket.socket:
     """Return a new socket to the parent that listens under a name.
 
     Raises:
-        OSError: There is none.
+        OSError: There is none, or another user listens there: anybody may take a name that is free.
     """
     parent = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     try:
         parent.connect(f"\0{name}")  # in no folder: the path of one may be too long for a socket
+        if peer_user(parent) != os.getuid():
+            raise PermissionError(errno.EPERM, f"another user listens as {name}")
     except OSError:
         parent.close()
         raise
     return parent
+
+
+def peer_user(connection: socket.socket) -> int:
+    """Return the user ID of the process at the other end of a Unix socket."""
+    _, user, _ = PEER.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, PEER.size))
+    return int(user)
+
+
+def has_same_keras(environment: Mapping[str, str]) -> bool:
+    """Tell whether these variables select the Keras that a parent has imported."""
+    return LEGACY not in environment and environment.get(BACKEND, TENSORFLOW) == TENSORFLOW
 
 
 def fork(

@@ -8,7 +8,7 @@ It needs Python 3.9 and the files `proctree.py` and `forked.py` beside it. Its a
     environment         variables to add
     mark                `NAME=value`, in the environment of everything that the process starts
     silence_s           end it when the host has said nothing for so long: the host is gone, or the link is
-    memory_limit_bytes  end it when it and its children hold more; null for what is free, but for a tenth
+    memory_limit_bytes  end it when it and its children hold more; null for what is free, but for a tenth; 0: never
     cores               the cores that it may use; null for all
 
 Standard input goes to the process line by line. `!SECONDS` before a line says how long its answer may take: after that
@@ -36,10 +36,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any
 
-    from edgeopt.devices.forked import ForkedProcess, connect, fork
+    from edgeopt.devices.forked import ForkedProcess, connect, fork, has_same_keras
     from edgeopt.devices.proctree import marked, tree_rss_bytes
 else:
-    from forked import connect, fork
+    from forked import connect, fork, has_same_keras
     from proctree import marked, tree_rss_bytes
 
 WATCH_S = 0.2
@@ -83,7 +83,7 @@ class Guard:
 
     def _fork(self, variables: dict[str, str]) -> ForkedProcess | None:
         """Return a process forked from the wanted parent, which keeps to the same cores; None if there is none."""
-        if not self._wanted["parent"]:
+        if not self._wanted["parent"] or not has_same_keras(variables):
             return None
         message = {"run": self._wanted["argv"][1:], "env": variables, "cwd": os.getcwd()}  # noqa: PTH109
         with contextlib.suppress(OSError), connect(self._wanted["parent"]) as parent:
@@ -137,7 +137,8 @@ class Guard:
     def _watch(self) -> None:
         """End the process when the host is silent, when it takes too long, or when it holds too much memory."""
         silence_s = self._wanted["silence_s"]
-        limit_bytes = min(self._wanted["memory_limit_bytes"] or sys.maxsize, int(FREE_SHARE * free_bytes()))
+        wanted_bytes = self._wanted["memory_limit_bytes"]
+        limit_bytes = min(wanted_bytes or sys.maxsize, int(FREE_SHARE * free_bytes()))
         while self._process.poll() is None:
             time.sleep(WATCH_S)
             silent_s = time.monotonic() - self._heard
@@ -145,7 +146,7 @@ class Guard:
                 self._stop("took too long to answer")
             elif silent_s > silence_s:
                 self._stop("the host is gone")
-            elif tree_rss_bytes(self._process.pid) > limit_bytes:
+            elif wanted_bytes != 0 and tree_rss_bytes(self._process.pid) > limit_bytes:
                 self._stop(f"used more memory than the limit of {limit_bytes / 1e6:.0f} MB")
 
     def _stop(self, because: str) -> None:

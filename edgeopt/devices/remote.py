@@ -21,11 +21,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from edgeopt.devices import agent, bare, elf, forked, libraries, proctree
 from edgeopt.devices.base import thread_environment
 from edgeopt.devices.channel import MARK, ChannelClosed
+from edgeopt.devices.forked import BACKEND, TENSORFLOW
 from edgeopt.devices.link import ANSWER_S, CommandError, Link
 from edgeopt.devices.remote_channel import RemoteChannel
 from edgeopt.devices.store import Store
-from edgeopt.devices.warm import BACKEND, READY_S, SLOW, TENSORFLOW, is_slow
-from edgeopt.errors import DeviceError, LinkLostError, one_line
+from edgeopt.devices.warm import SLOW, is_slow
+from edgeopt.errors import DeviceError, one_line
 from edgeopt.measure import forking, observer, system
 from edgeopt.measure.facts import OBSERVER_FILES, RUNTIMES, Facts, Health
 
@@ -94,8 +95,8 @@ class RemoteDevice:
         self._channels: list[RemoteChannel] = []
         self._agent: RemoteChannel | None = None
         self._warming = threading.Lock()
-        self._warm: str | None = None
-        """The name under which a parent of processes listens there; empty where there can be none."""
+        self._warm = ""
+        """The name under which a parent of processes listens there; empty before it was started."""
         self._has_python = False
         self._token = uuid.uuid4().hex
         self._claimed = False
@@ -106,7 +107,7 @@ class RemoteDevice:
         Raises:
             DeviceError: It cannot be reached, somebody else has claimed it meanwhile, or it was let go of by `close`.
         """
-        self._agent = self._warm = None
+        self._agent, self._warm = None, ""
         self._has_python = False
         self._transport.connect()
         self._store.open()
@@ -233,23 +234,18 @@ class RemoteDevice:
         self._transport.close()
 
     def _warm_up(self) -> str:
-        """Return the name under which a process listens that has imported TensorFlow; empty where there can be none.
+        """Start the process that imports TensorFlow, once, and return the name under which it listens meanwhile.
 
         Raises:
-            LinkLostError: The link was lost.
+            DeviceError: It cannot be started.
         """
         with self._warming:
-            if self._warm is None:
+            if not self._warm:
                 name, script = f"edgeopt-{uuid.uuid4().hex}", self.push(Path(forking.__file__))
-                parent = self._start([script, name, *SLOW], self._log, 1, None, variables={BACKEND: TENSORFLOW})
-                is_usable = False
-                try:
-                    is_usable = parent.ask({}, READY_S).get("threads") == 1
-                except LinkLostError:
-                    raise
-                except DeviceError:  # what is missing is told by the process that then imports it itself
-                    parent.close()
-                self._warm = name if is_usable else ""
+                # The processes that are forked from it count as its children, and each has a limit of its own.
+                parent = self._start([script, name, *SLOW], self._log, 1, 0, variables={BACKEND: TENSORFLOW})
+                parent.ask({}, QUESTION_S)
+                self._warm = name
             return self._warm
 
     def _start(  # noqa: PLR0913 - each is a fact of its own

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgeopt.devices.base import thread_environment
 from edgeopt.devices.channel import Channel, open_log
-from edgeopt.devices.forked import ForkedProcess, fork, hear
+from edgeopt.devices.forked import BACKEND, LEGACY, TENSORFLOW, ForkedProcess, fork, has_same_keras, hear
 from edgeopt.errors import DeviceError
 from edgeopt.measure import forking
 from edgeopt.requirements import names
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 
 SLOW = ("tensorflow",)
 """Distributions, and modules, whose import takes seconds."""
-BACKEND, LEGACY = "KERAS_BACKEND", "TF_USE_LEGACY_KERAS"
-"""The variables that TensorFlow and Keras read during their import."""
-TENSORFLOW = "tensorflow"
 READY_S = 120.0
 """The longest time that the import may take."""
 
@@ -66,13 +63,15 @@ class WarmParent:
             BadInputError: The log cannot be written.
         """
         with self._asking:
-            if not self._is_ready() or not _has_same_keras(environment):
+            if not self._is_ready() or not has_same_keras(environment):
                 return None
             errors = open_log(log)
             self._is_usable = False  # an interrupt would leave an answer that the next one would take for its own
             message = {"run": list(run), "env": dict(environment), "cwd": _current_folder()}
-            process = fork(self._socket, message, errors=errors)
-            os.close(errors)
+            try:
+                process = fork(self._socket, message, errors=errors)
+            finally:
+                os.close(errors)
             self._is_usable = process is not None
             return process
 
@@ -117,11 +116,6 @@ class WarmChannel(Channel):
     ) -> subprocess.Popen[bytes] | ForkedProcess:
         forked = self._parent and self._parent.fork(self._run, log, env)
         return forked or super()._start(argv, log, env, **settings)
-
-
-def _has_same_keras(environment: Mapping[str, str]) -> bool:
-    """Tell whether these variables select the Keras that a parent has imported."""
-    return LEGACY not in environment and environment.get(BACKEND, TENSORFLOW) == TENSORFLOW
 
 
 def _current_folder() -> str:

@@ -1,11 +1,16 @@
 """A process that imports slow libraries once, and from which others are forked in milliseconds.
 
-One file, standard library only, started as `forking.py HOST MODULE...`. HOST is the file descriptor of a socket to the
-host; or, on another device, a name under which it listens, and each connection brings one message. It imports the
-modules, runs none of their functions, and says how many threads it has: `threads`, on the socket or on standard output.
-With more than one it cannot be forked safely, and ends. Each message brings four file descriptors: standard input,
-output and error of a new process, and a pipe for its exit code. The new process answers with its `pid`; a failed fork
-is answered with `error`.
+One file, standard library only, started as `forking.py HOST MODULE...`. It imports the modules and runs none of their
+functions. With more than one thread it cannot be forked safely, and ends. HOST is one of these:
+
+- The file descriptor of a socket to the host. After the import it sends how many threads it has: `threads`. It ends
+  when the socket is closed.
+- On another device, the name of an abstract Unix socket on which it listens from the start; it then writes `listens`
+  to standard output. Each connection brings one message, which waits for the end of the import. It ends when its
+  standard input ends.
+
+A message brings four file descriptors: standard input, output and error of a new process, and a pipe for its exit code.
+The new process answers with its `pid`; a failed fork is answered with `error`.
 """
 
 from __future__ import annotations
@@ -32,6 +37,9 @@ if TYPE_CHECKING:
 
 MESSAGE_BYTES = 1 << 20
 FDS = 4
+STDIN, STDOUT = 0, 1
+RECEIVE_S = 5.0
+"""How long to wait for the message of somebody who has connected."""
 PEER = struct.Struct("3i")
 """The process, user and group at the other end of a socket (Linux, `unix(7)`)."""
 PAGE_BYTES, ENTRY_BYTES, CHUNK_BYTES = os.sysconf("SC_PAGE_SIZE"), 8, 1 << 16
@@ -42,7 +50,7 @@ FILE_IN_MEMORY = 1 << 63 | 1 << 61
 
 
 class Parent:
-    """Forks processes until its socket is closed.
+    """Forks processes until the host is gone.
 
     Args:
         host: The socket to the host, or the one on which it listens.
@@ -50,8 +58,7 @@ class Parent:
 
     def __init__(self, host: socket.socket) -> None:
         self._host = host
-        self.listens = bool(host.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
-        """Whether it is on another device than the host."""
+        self._listens = listens(host)
         self._pages = file_pages()
         touch(self._pages)  # a system that forbids it ends this process before the host relies on it
         self._exits: dict[int, int] = {}
@@ -70,39 +77,39 @@ class Parent:
         """
         asked = None
         with selectors.DefaultSelector() as selector:
-            selector.register(self._host, selectors.EVENT_READ)
-            selector.register(self._woken, selectors.EVENT_READ)
+            for descriptor in (self._host.fileno(), self._woken, *([STDIN] if self._listens else [])):
+                selector.register(descriptor, selectors.EVENT_READ)
             while asked is None:
                 ready = {key.fd for key, _ in selector.select()}
                 if self._woken in ready:
                     self._reap()
-                if self._host.fileno() not in ready:
-                    continue
-                asking = self._accept() if self.listens else self._host
-                said, descriptors = self._receive(asking)
-                if said:
-                    asked = self._fork(asking, json.loads(said), descriptors)
-                elif not self.listens:
+                if STDIN in ready and not os.read(STDIN, MESSAGE_BYTES):
                     return None
-                if self.listens and asked is None:
-                    asking.close()
+                if self._host.fileno() in ready:
+                    received = self._receive()
+                    if received is None and not self._listens:
+                        return None
+                    asked = received and self._fork(*received)
         return self._become(*asked)
 
-    def _accept(self) -> socket.socket:
-        """Return the next connection; of another user one that is closed for reading."""
-        asking = self._host.accept()[0]
-        _, user, _ = PEER.unpack(asking.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, PEER.size))
-        if user != os.getuid():
-            asking.shutdown(socket.SHUT_RDWR)
-        return asking
-
-    @staticmethod
-    def _receive(asking: socket.socket) -> tuple[bytes, list[int]]:
-        """Return a message with its file descriptors; an empty one when there is none."""
-        with contextlib.suppress(OSError):
+    def _receive(self) -> Asked | None:
+        """Receive a message and its file descriptors; None if the sender has none, or is another user."""
+        asking = self._host.accept()[0] if self._listens else self._host
+        descriptors: list[int] = []
+        message: Any = None
+        with contextlib.suppress(OSError, ValueError):
+            if self._listens:
+                asking.settimeout(RECEIVE_S)
+                check_user(asking)
             said, descriptors, _, _ = socket.recv_fds(asking, MESSAGE_BYTES, FDS)
-            return said, descriptors
-        return b"", []
+            message = json.loads(said)
+        if isinstance(message, dict) and len(descriptors) == FDS:
+            return asking, message, descriptors
+        for descriptor in descriptors:
+            os.close(descriptor)
+        if self._listens:
+            asking.close()
+        return None
 
     def _fork(self, asking: socket.socket, message: dict[str, Any], descriptors: list[int]) -> Asked | None:
         """Fork a process; it gets the arguments back, this one nothing."""
@@ -118,6 +125,8 @@ class Parent:
         *streams, self._exits[pid] = descriptors
         for descriptor in streams:
             os.close(descriptor)
+        if self._listens:
+            asking.close()
         return None
 
     def _become(self, asking: socket.socket, message: dict[str, Any], descriptors: list[int]) -> list[str]:
@@ -227,6 +236,22 @@ def threads() -> int:
     return len(os.listdir("/proc/self/task"))  # noqa: PTH208 - one import less
 
 
+def listens(host: socket.socket) -> bool:
+    """Tell whether the host is on another device, so that whoever asks has to connect."""
+    return bool(host.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
+
+
+def check_user(asking: socket.socket) -> None:
+    """Refuse another user: anybody can see the name and connect.
+
+    Raises:
+        PermissionError: It is one.
+    """
+    _, user, _ = PEER.unpack(asking.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, PEER.size))
+    if user != os.getuid():
+        raise PermissionError(f"user {user} asks for a process of user {os.getuid()}")
+
+
 def open_host(name: str) -> socket.socket:
     """Return the socket to the host, or the one on which this process listens."""
     if name.isdigit():
@@ -236,6 +261,7 @@ def open_host(name: str) -> socket.socket:
         host = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         host.bind(f"\0{name}")
         host.listen()
+        os.write(STDOUT, b'{"listens": true}\n')
     return host
 
 
@@ -251,11 +277,8 @@ def main() -> None:
     gc.freeze()  # or each forked process would copy every page that its collector counts references in
     count = threads()
     parent = Parent(host)
-    ready = json.dumps({"threads": count}).encode()
-    if parent.listens:
-        os.write(1, ready + b"\n")
-    else:
-        host.sendall(ready)
+    if not listens(host):
+        host.sendall(json.dumps({"threads": count}).encode())
     if count == 1 and (asked := parent.serve()) is not None:
         run(asked)
 

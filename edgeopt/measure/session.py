@@ -312,8 +312,9 @@ class Session:
 
     def _start_all(self, subjects: list[Subject]) -> list[Process]:
         """Start the processes of a launch, with the copy if its original is one of them, until they are warm."""
-        # The load times that are reported come from an artifact's first launch, where nothing else is loading.
-        is_first = not all(self._launches[subject.name] for subject in subjects)
+        # The load times that are reported come from an artifact's first launch, where nothing else is loading. A
+        # resumed session does not know yet how long an inference takes.
+        is_first = not all(self._launches[subject.name] and subject.name in self._latencies_s for subject in subjects)
         at_once = 1 if is_first else self._settings.loads_at_once
         copy = self._copy.subject if self._copy.original in {subject.name for subject in subjects} else None
         if copy is not None and self._launches[copy.name]:
@@ -327,7 +328,7 @@ class Session:
         return processes
 
     def _start(self, subjects: list[Subject], at_once: int) -> list[Process]:
-        """Start processes, so many at once, until they are warm; those that fail are left out."""
+        """Start processes, at most `at_once` at a time, until they are warm; those that fail are left out."""
         with ThreadPoolExecutor(at_once) as pool:
             try:
                 started = [process for process in pool.map(self._start_one, subjects) if process is not None]
@@ -340,8 +341,9 @@ class Session:
                 self._stopped = True
                 self._close()
                 raise
+        is_disturbed = min(at_once, len(subjects)) > 1  # by the start of another one
         for process in started:
-            if at_once > 1 and not process.steady:  # because of another one's start; now it runs alone
+            if is_disturbed and not process.steady:
                 self._try(process, self._warm)
         return [process for process in started if process.subject.name not in self._errors]
 
@@ -402,11 +404,10 @@ class Session:
         process.time()
 
     def _left(self) -> str:
-        """Return, as the end of a sentence, how long the launches that are left may take; nothing in the first."""
+        """Return, as the end of a sentence, how many launches there can be and how long one takes; nothing at first."""
         if not self._walls_s:
             return ""
-        left_s = (self._settings.max_launches - self._whole) * statistics.fmean(self._walls_s)
-        return f", at most {left_s:.0f} s more"
+        return f" of at most {self._settings.max_launches}, about {self._walls_s[-1]:.0f} s each"
 
     def _is_untimed(self, name: str) -> bool:
         return self._untimed.get(name) is not None

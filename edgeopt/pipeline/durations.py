@@ -24,7 +24,7 @@ YEAR_S = 3.2e7
 class Durations:
     """The seconds that each step took last, in the cache folder.
 
-    A file that cannot be read or written, or was damaged, costs the announcements and nothing else.
+    If the file is damaged, or cannot be read or written, steps are announced without a time.
     """
 
     def __init__(self) -> None:
@@ -63,7 +63,7 @@ class Durations:
             with os.fdopen(handle, "w", encoding="utf-8") as file:
                 file.write(text)
             Path(name).replace(folder / FILE)
-        except OSError:
+        except BaseException:
             Path(name).unlink(missing_ok=True)
             raise
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from edgeopt.pipeline.exporting import Exported, OpenedModel, Workers
 
 ANSWERING_AT_ONCE = 2
-"""How many processes answer the evaluation feeds on this machine side by side; nobody takes their time."""
+"""How many processes answer the evaluation feeds on this machine at a time; they are not timed."""
 
 
 @dataclass(slots=True, kw_only=True)

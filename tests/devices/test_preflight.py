@@ -55,7 +55,7 @@ def test_a_board_that_is_too_old_is_refused_before_anything_of_an_artifact_is_pu
     )
     assert absent.error.message == ("the device ssh://board does not have tensorflow>=2.21, which its runner needs")
     assert absent.error.hint == "install it there: edgeopt devices prepare NAME, or pip install 'tensorflow>=2.21'"
-    ours = {"guard.py", "proctree.py", "agent.py", "libraries.py", "elf.py", "observer.py", "system.py"}
+    ours = {"guard.py", "forked.py", "proctree.py", "agent.py", "libraries.py", "elf.py", "observer.py", "system.py"}
     assert {path.name for path in pushed} == ours
 
 

@@ -99,6 +99,31 @@ def test_where_no_parent_can_be_each_process_imports_for_itself(warm, tmp_path, 
         assert not channel.ask({}, 30)["imported"]
 
 
+def test_a_limit_on_memory_is_for_each_forked_process_and_not_for_their_parent(warm, tmp_path, monkeypatch):
+    """All of them are the parent's children, and each would count the libraries that they share."""
+    limits, start = {}, RemoteDevice._start
+
+    def record(device, run, log, threads, memory_limit_bytes, **options):
+        limits[Path(run[0]).name] = memory_limit_bytes
+        return start(device, run, log, threads, memory_limit_bytes, **options)
+
+    monkeypatch.setattr(RemoteDevice, "_start", record)
+    (script := tmp_path / "script.py").write_text(FORKED)
+    with warm.open(script, log=tmp_path / "log", memory_limit_bytes=1 << 30) as channel:
+        assert channel.ask({}, 30)["imported"]
+        time.sleep(1.0)  # the guards look every 0.2 s
+        assert channel.ask({}, 30)["imported"], "no limit is not a limit of nothing"
+    assert (limits["script.py"], limits["forking.py"]) == (1 << 30, 0)
+
+
+@pytest.mark.parametrize(("name", "value"), [("KERAS_BACKEND", "jax"), ("TF_USE_LEGACY_KERAS", "1")])
+def test_where_variables_select_another_keras_each_process_imports_for_itself(warm, tmp_path, monkeypatch, name, value):
+    monkeypatch.setattr(remote_module, "thread_environment", lambda _threads: {"OMP_NUM_THREADS": "1", name: value})
+    (script := tmp_path / "script.py").write_text(FORKED)
+    with warm.open(script, log=tmp_path / "log") as channel:
+        assert not channel.ask({}, 30)["imported"]
+
+
 def test_after_the_death_of_the_parent_each_process_imports_for_itself(warm, tmp_path):
     (script := tmp_path / "script.py").write_text(FORKED)
     with warm.open(script, log=tmp_path / "log") as channel:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
+import uuid
 from pathlib import Path
 
 import pytest
 
 from edgeopt.devices import warm
 from edgeopt.devices.channel import ChannelClosed
+from edgeopt.devices.forked import connect, fork
 from edgeopt.devices.local import LocalDevice
 from edgeopt.devices.warm import WarmChannel, WarmParent, is_slow
 from edgeopt.errors import BadInputError
@@ -279,23 +282,96 @@ def test_the_file_needs_nothing_of_edgeopt():
     )
 
 
+def listening(name):
+    """Start a parent that listens, and return it."""
+    command = [sys.executable, forking.__file__, name, "decimal"]
+    parent = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert json.loads(parent.stdout.readline()) == {"listens": True}
+    return parent
+
+
+def can_fork(name):
+    """Whether a parent forks a process that runs to its end."""
+    with connect(name) as parent:
+        process = fork(parent, {"run": ["-m", "this"], "env": dict(os.environ), "cwd": "/"}, errors=2)
+    assert process is not None
+    with process.stdin, process.stdout:
+        return b"Zen" in process.stdout.readline() and process.wait(20) == 0
+
+
+@pytest.mark.parametrize("message", [b"{", b"[]", b"{}", b""])
+def test_one_that_listens_survives_whatever_it_is_sent(message):
+    name = f"edgeopt-test-{uuid.uuid4().hex}"
+    with listening(name) as parent:
+        with connect(name) as stranger:
+            if message:
+                stranger.send(message)
+            else:
+                stranger.close()
+        assert can_fork(name)
+        assert parent.poll() is None
+        parent.stdin.close()
+        assert parent.wait(20) == 0, "it ends with its standard input"
+
+
+def test_one_that_listens_survives_what_another_user_sent_before_it_looked():
+    if os.getuid():
+        pytest.skip("only root can ask as another user")
+    name = f"edgeopt-test-{uuid.uuid4().hex}"
+    code = f"""
+import os
+from edgeopt.devices import forked
+os.setuid(65534)
+forked.peer_user = lambda _connection: 65534
+with forked.connect({name!r}) as parent:
+    parent.send(b"{{")
+"""
+    with listening(name) as parent:
+        os.kill(parent.pid, signal.SIGSTOP)
+        subprocess.run([sys.executable, "-c", code], check=True)
+        os.kill(parent.pid, signal.SIGCONT)
+        assert can_fork(name)
+        parent.stdin.close()
+        assert parent.wait(20) == 0
+
+
+def test_nobody_asks_a_stranger_for_a_process():
+    if os.getuid():
+        pytest.skip("only root can listen as another user")
+    name = f"edgeopt-test-{uuid.uuid4().hex}"
+    code = f"""
+import os, socket, sys
+os.setuid(65534)
+with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as host:
+    host.bind("\\0" + {name!r})
+    host.listen()
+    print(flush=True)
+    sys.stdin.read()
+"""
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as stranger:
+        stranger.stdout.readline()
+        with pytest.raises(PermissionError, match="another user listens"):
+            connect(name)
+        stranger.stdin.close()
+
+
 def test_one_that_listens_forks_for_its_own_user_only(tmp_path):
     """On a device, where any user can see the names that others listen under."""
     if os.getuid():
         pytest.skip("only root can ask as another user")
     (script := tmp_path / "script.py").write_text(HEAD + "say(user=os.getuid())")
-    name = f"edgeopt-test-{os.getpid()}"
+    name = f"edgeopt-test-{uuid.uuid4().hex}"
     code = f"""
 import json, os, sys
-from edgeopt.devices.forked import connect, fork
+from edgeopt.devices import forked
 os.setuid(int(sys.argv[1]))
-with connect({name!r}) as parent:
-    process = fork(parent, {{"run": [{str(script)!r}], "env": {{}}, "cwd": "/"}}, errors=2)
+forked.peer_user = lambda _connection: os.getuid()
+with forked.connect({name!r}) as parent:
+    process = forked.fork(parent, {{"run": [{str(script)!r}], "env": {{}}, "cwd": "/"}}, errors=2)
     print(process and json.loads(process.stdout.readline())["user"])
 """
-    command = [sys.executable, forking.__file__, name, "decimal"]
-    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as parent:
-        assert b"threads" in parent.stdout.readline()
+    with listening(name) as parent:
         try:
             said = [
                 subprocess.run([sys.executable, "-c", code, user], capture_output=True, text=True, check=True).stdout

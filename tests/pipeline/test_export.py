@@ -274,7 +274,7 @@ def test_without_timing_artifacts_are_exported_and_compared(edgeopt):
     code, out, err = edgeopt.run(*command)
     assert code == 0, err
     assert {"model: importing TensorFlow, about 71 s", "tflite-int8: exporting, about 31 s"} <= set(err.splitlines())
-    assert 0.5 < json.loads(durations.read_text())[IMPORT] < 70, "what it took this time"
+    assert 0 < json.loads(durations.read_text())[IMPORT] < 70, "what it took this time"
     assert "nothing is timed; without effect: --ops" in err
     assert not {"latency", "speed-up", "not timed"} & set(out.replace("\n", "  ").split("  "))
     run = json.loads((edgeopt.folder / "run.json").read_text())

@@ -21,7 +21,8 @@ def export(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Workers, "_ask_worker", asked)
     workspace = Workspace.create(tmp_path, "m")
-    workers = Workers(None, workspace, ExportSettings(jobs=1), Silence(), LocalDevice())
+    choice = SimpleNamespace(path="m.keras")
+    workers = Workers(choice, workspace, ExportSettings(jobs=1), Silence(), LocalDevice())
     plan = SimpleNamespace(target=SimpleNamespace(name="t"))
 
     def outcome():
