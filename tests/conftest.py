@@ -11,20 +11,20 @@ from pathlib import Path
 
 import pytest
 
+from edgeopt.devices import local
 from edgeopt.devices.base import thread_environment
 from edgeopt.devices.forked import BACKEND, TENSORFLOW
 from edgeopt.measure import forking
 from tests.clean import CleanEnvironment
+from tests.launch import SharedParent
 
 LAUNCH = Path(__file__).with_name("launch.py")
 LONGEST = (
     "test_right_everywhere",
     "test_emulated_machine",
     "test_conformance",
-    "test_guide",
-    "test_scaffold",
+    "test_distributions",
     "test_checks",
-    "test_example",
 )
 """The files that take minutes, the longest first."""
 
@@ -140,6 +140,15 @@ def tensorflow_parent():
             yield name  # it listens while it imports
         finally:
             process.kill()
+
+
+@pytest.fixture(scope="module")
+def shared_import(tensorflow_parent):
+    """Let what calls the library share that import, as the command line does in tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SharedParent, "name", tensorflow_parent)
+        patch.setattr(local, "WarmParent", SharedParent)
+        yield
 
 
 @pytest.fixture

@@ -47,4 +47,5 @@ def main():
     runpy.run_module("edgeopt", run_name="__main__", alter_sys=True)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -72,22 +72,3 @@ def test_no_block_is_left_out():
         "src/edgeopt_zipped/targets/zipped.toml",
         "tests/test_backend.py",
     ]
-
-
-@pytest.mark.slow
-def test_a_reader_who_types_all_of_it_has_a_plugin(clean, tmp_path):
-    for path, text in files().items():
-        file = tmp_path / path
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text, "utf-8")
-    said = {}
-    for command in commands():
-        code, said[command] = clean.run("sh", "-euc", command, cwd=tmp_path)
-        assert code == 0, f"{command}\n{said[command]}"
-    assert "zipped (edgeopt-zipped 0.1.0, contract 2) ready\n" in said["edgeopt plugins"]
-    assert "  targets  zipped-lzma, zipped\n" in said["edgeopt plugins"]
-    packed = [tmp_path / "dist" / "demo" / target / "model.zip" for target in ("zipped", "zipped-lzma")]
-    assert packed[1].stat().st_size < packed[0].stat().st_size
-    assert re.search(r"^\d+ passed", said["pytest"].splitlines()[-1].strip("= "))
-    assert [wheel.name for wheel in (tmp_path / "dist").glob("*.whl")] == ["edgeopt_zipped-0.1.0-py3-none-any.whl"]
-    clean.pip("uninstall", "--yes", "edgeopt-zipped")

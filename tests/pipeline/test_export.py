@@ -186,6 +186,7 @@ def make_model(file):
     subprocess.run([sys.executable, "-c", MAKE, file], check=True, env=environment, stderr=subprocess.DEVNULL)
 
 
+@pytest.mark.usefixtures("shared_import")
 def test_a_model_in_memory_goes_through_the_library(tmp_path):
     import keras
 

@@ -12,6 +12,8 @@ from edgeopt.devices.local import LocalDevice
 from edgeopt.measure.facts import Facts
 from edgeopt.pipeline.needs import find_misfits, unmet_needs
 
+pytestmark = pytest.mark.usefixtures("shared_import")
+
 QUICK = {"seconds": 0.0, "min_iterations": 1}
 ANY_ANSWER = {**QUICK, "allow_degenerate": True}
 """VNNI is only claimed, so the answers of 8-bit weights may be wrong here."""

@@ -15,6 +15,8 @@ from edgeopt.pipeline.profile import SOURCE_UNTIMED, run_profile
 from edgeopt.pipeline.request import ExportSettings, Silence
 from edgeopt.report.schema import Run
 
+pytestmark = pytest.mark.usefixtures("shared_import")
+
 QUICK = {"seconds": 0.1, "min_iterations": 24}
 
 
