@@ -17,12 +17,12 @@ from edgeopt.pipeline.request import ExportSettings
 from tests.pipeline.test_sustained import Told
 from tests.standins import qemu
 
+pytestmark = pytest.mark.usefixtures("shared_import")
+
 FEATURES = """
 import json, sys
 import numpy as np
 from numpy._core._multiarray_umath import __cpu_features__ as found
-
-pytestmark = pytest.mark.usefixtures("shared_import")
 for line in sys.stdin:
     print(json.dumps({"avx2": found["AVX2"], "executable": sys.executable, **json.loads(line)}), flush=True)
 """
