@@ -1,6 +1,6 @@
-"""The run: everything that one command found out, as one JSON document (`schema: 1`).
+"""The run: all findings of one command, as one JSON document (`schema: 1`).
 
-The classes mirror the document: a field here is a key there, in the same order. Times are in seconds, sizes in bytes.
+The classes mirror the document: each field is a key, in the same order. Times are in seconds, sizes in bytes.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from edgeopt.report.document import to_json
 
 Status: TypeAlias = Literal["ok", "failed", "unavailable"]
 Verdict: TypeAlias = Literal["faster", "slower", "same", "unclear"]
-"""`same` claims a difference below 1 % either way; `unclear` is what the measurement did not decide."""
+"""`same` claims a difference below 1 % in either direction; `unclear` means that the measurement is inconclusive."""
 SOURCE_TARGET = "source"
 
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """An input or an output of the model."""
+    """An input or output of the model."""
 
     name: str
     shape: tuple[int, ...]
@@ -41,13 +41,13 @@ class ModelRecord:
     outputs: tuple[Tensor, ...]
     path: str = ""
     chosen_by: str = ""
-    """Who named it: `the command line`, a project file, `the embedded demo`, or `the program` for one in memory."""
+    """Its origin: `the command line`, a project file, `the embedded demo`, or `the program` for a model in memory."""
     warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class CalibrationRecord:
-    """The samples that backends calibrated on; `source` is a path, `demo` or `noise`."""
+    """The samples that backends used for calibration; `source` is a path, `demo` or `noise`."""
 
     source: str
     count: int
@@ -57,7 +57,7 @@ class CalibrationRecord:
 
 @dataclass(frozen=True, slots=True)
 class EvaluationRecord:
-    """The samples that fidelity was measured on; never shown to a backend."""
+    """The samples used to measure fidelity; never passed to a backend."""
 
     source: str
     count: int
@@ -66,7 +66,7 @@ class EvaluationRecord:
 
 @dataclass(frozen=True, slots=True)
 class DataRecord:
-    """Both sets of feeds; they never overlap."""
+    """Both sets of feeds, which never overlap."""
 
     calibration: CalibrationRecord
     evaluation: EvaluationRecord
@@ -74,7 +74,7 @@ class DataRecord:
 
 @dataclass(frozen=True, slots=True)
 class DeviceRecord:
-    """Where the artifacts ran, and whether it was quiet."""
+    """The device that ran the artifacts, and whether it was quiet."""
 
     uri: str
     machine: str
@@ -86,12 +86,12 @@ class DeviceRecord:
     runtimes: Mapping[str, str] = field(default_factory=dict)
     health: Mapping[str, Any] = field(default_factory=dict)
     details: Mapping[str, Any] = field(default_factory=dict)
-    """What else the device tells of itself, flat; see `facts.Facts`."""
+    """Further facts that the device reports, as a flat mapping; see `facts.Facts`."""
 
 
 @dataclass(frozen=True, slots=True)
 class ErrorRecord:
-    """Why a target failed."""
+    """Why a target failed or is unavailable."""
 
     kind: str
     message: str
@@ -110,7 +110,7 @@ class FileRecord:
 
 @dataclass(frozen=True, slots=True)
 class ArtifactRecord:
-    """What a backend wrote; `path` is the folder, `size_bytes` what a user would ship."""
+    """Files written by a backend; `path` is their folder, `size_bytes` the size that a user would ship."""
 
     path: str
     size_bytes: int
@@ -118,12 +118,12 @@ class ArtifactRecord:
     files: tuple[FileRecord, ...]
     metadata: Mapping[str, Any] = field(default_factory=dict)
     calibration_feeds: int = 0
-    """How many calibration feeds shaped the numbers inside."""
+    """Number of calibration feeds that determined values in the artifact."""
 
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """How long one inference takes; a percentile is None where there are too few samples for it."""
+    """Duration of one inference; a percentile is None if there are too few samples for it."""
 
     median_s: float
     ci95_s: tuple[float, float] | None
@@ -140,19 +140,19 @@ class Latency:
     samples_s: tuple[float, ...]
     steady: bool
     launches: int = 1
-    """How many processes of this artifact were measured, one after another."""
+    """Number of processes of this artifact that were measured, one after another."""
 
 
 @dataclass(frozen=True, slots=True)
 class Native:
-    """What a benchmark program said of an artifact on a device without Python; None where it does not tell.
+    """Times reported by a benchmark program on a device without Python; None if it does not report a value.
 
-    It is no `Latency`: the artifacts were run one after another, each on inputs of the program's own, so nothing is
+    They are not a `Latency`: the artifacts ran one after another, each on the program's own inputs, so nothing is
     compared with them.
     """
 
     program: str
-    """The program's file name, as the user named it."""
+    """The program's file name, as given by the user."""
     threads: int
     count: int
     mean_s: float
@@ -165,13 +165,13 @@ class Native:
 
     @property
     def typical_s(self) -> float:
-        """The median, the mean where it is not told."""
+        """The median, or the mean if the program did not report a median."""
         return self.mean_s if self.median_s is None else self.median_s
 
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Memory of the process that ran the artifact: its peak, and what loading and running the model added."""
+    """Memory of the process that ran the artifact: its peak, and the increase from loading and running the model."""
 
     peak_bytes: int
     model_bytes: int
@@ -179,43 +179,43 @@ class Memory:
 
 @dataclass(frozen=True, slots=True)
 class Fidelity:
-    """How near the outputs are to those of the source model, over all evaluation feeds."""
+    """How close the outputs are to those of the source model, over all evaluation feeds."""
 
     feeds: int
-    """How many samples were compared."""
+    """Number of samples compared."""
     top1_agreement: float | None
     sqnr_db: float | None
     cosine: float | None
     max_abs: float | None
-    """None, as JSON has no infinity, where an output is not finite and the source's is."""
+    """None if an output is not finite but the source's is, since JSON cannot represent infinity."""
     accuracy: float | None
     source_accuracy: float | None
 
     @property
     def is_exact(self) -> bool:
-        """Whether every output is the same, bit for bit, as the source model's."""
+        """Whether every output number equals the source model's."""
         return self.max_abs == 0 and self.sqnr_db is None
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """This artifact beside the source model; `speedup` above 1 means faster."""
+    """This artifact compared with the source model; `speedup` above 1 means faster."""
 
     size_ratio: float | None
     speedup: float | None
     speedup_ci95: tuple[float, float] | None
     verdict: Verdict | None
     within: float | None = None
-    """The largest relative difference in speed that the measurement leaves open: 0.024 is 2.4 % either way."""
+    """Largest relative difference in speed that the measurement leaves open: 0.024 is 2.4 % in either direction."""
     seconds_needed: float | None = None
-    """The `--seconds` that would probably decide an `unclear` verdict; None if that is too long."""
+    """Value of `--seconds` that would probably decide an `unclear` verdict; None if that is too long."""
     takes_s: float | None = None
-    """How long measuring then takes in all, about; None if it is not known."""
+    """Approximate total measuring time with that value; None if unknown."""
 
 
 @dataclass(frozen=True, slots=True)
 class BudgetLine:
-    """One limit of the target; `met` is None where the value was not measured."""
+    """One limit of the target; `met` is None if the value was not measured."""
 
     name: str
     limit: float
@@ -225,46 +225,46 @@ class BudgetLine:
 
 @dataclass(frozen=True, slots=True)
 class Operator:
-    """All operators of one type that one kernel ran, and what they take per inference, as the runtime itself says."""
+    """All operators of one type that one kernel ran, with their time per inference as reported by the runtime."""
 
     name: str
-    """As the file has it, else as the kernels call it: `CONV_2D`."""
+    """The operator type as in the file, otherwise as the kernels name it: `CONV_2D`."""
     kernel: str
-    """Who ran it: `XNNPACK`, `built-in`, or what else the runner says."""
+    """The implementation that ran it: `XNNPACK`, `built-in`, or another name reported by the runner."""
     count: int
     time_s: float
 
 
 @dataclass(frozen=True, slots=True)
 class Sustained:
-    """What one inference takes while an artifact runs on and on, alone on the device; cold is the first part.
+    """Duration of one inference while an artifact runs continuously, alone on the device; cold is the first part.
 
-    All artifacts began from the same state of the device, one after another.
+    The artifacts ran one after another, and edgeopt let the device cool between them.
     """
 
     seconds: float
-    """How long it was to run."""
+    """Planned duration."""
     part_s: float
-    """How long a part is: a minute, or less where the whole is short. The last one has the rest too."""
+    """Length of a part: a minute, or less if the total is short. The last part also includes the remainder."""
     medians_s: tuple[float | None, ...]
-    """By part; None from where the artifact did not run any more."""
+    """Per part; None after the artifact stopped running."""
     ci95_s: tuple[tuple[float, float] | None, ...]
     iterations: tuple[int, ...]
     slowdown: float | None
-    """The last part over the first; above 1 it has become slower. None where it did not come to its end."""
+    """Ratio of the last part to the first; above 1 means slower. None if the artifact did not run to the end."""
     verdict: Verdict | None
-    """The last part beside the first."""
+    """The last part compared with the first."""
     fastest_cold: bool
-    """Whether it is the fastest in the first part, or cannot be told from the fastest."""
+    """Whether it is the fastest in the first part, or indistinguishable from the fastest."""
     fastest_hot: bool
     """The same for the last part."""
     health: Mapping[str, Any] = field(default_factory=dict)
-    """Of the device, just before and just after; see `DeviceRecord.health`."""
+    """Device health just before and just after, if it was measured; see `DeviceRecord.health`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One row: what became of one target."""
+    """One row: the outcome for one target."""
 
     target: str
     backend: str
@@ -280,17 +280,17 @@ class Result:
     budget: tuple[BudgetLine, ...] = ()
     warnings: tuple[str, ...] = ()
     untimed: str = ""
-    """Why a row that is `ok` has no latency, for instance `no GPU on this device`."""
+    """Why an `ok` row lacks a latency, for instance `no GPU on this device`."""
     operators: tuple[Operator, ...] = ()
-    """Where the time goes, the slowest first; measured apart from the latency, and only where it was asked for."""
+    """Time by operator type, slowest first; measured separately from the latency, and only on request."""
     operators_problem: str = ""
-    """Why there are none though they were asked for."""
+    """Why they are missing although requested."""
     native: Native | None = None
-    """Instead of a latency, where the device has no Python and the user named a benchmark program."""
+    """Replaces the latency if the device lacks Python and the user named a benchmark program."""
     sustained: Sustained | None = None
-    """What becomes of the latency when it runs for minutes; only where that was asked for."""
+    """How the latency changes over minutes of continuous running; only on request."""
     sustained_problem: str = ""
-    """Why there is none, or only a part of it, though it was asked for."""
+    """Why it is missing or incomplete although requested."""
 
     @property
     def is_over_budget(self) -> bool:
@@ -300,35 +300,35 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Ranked:
-    """One target in a ranking; `speedup` is over the best one, so below 1."""
+    """One target in a ranking; `speedup` is relative to the best one."""
 
     target: str
     place: int | None
-    """1 is the best; None where it cannot be shipped, was not measured, or which is the best is not known."""
+    """1 is the best; None if it cannot be shipped, was not measured, or the best is unknown."""
     reason: str
     """Why it is not the best; empty for the best."""
     speedup: float | None = None
     speedup_ci95: tuple[float, float] | None = None
     verdict: Verdict | None = None
-    """Beside the best one."""
+    """Compared with the best one."""
     within: float | None = None
     seconds_needed: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """The targets of a run in the order in which one would ship them, under a bound on their fidelity."""
+    """The targets of a run by preference for shipping, under a bound on their fidelity."""
 
     min_top1_agreement: float | None
     min_sqnr_db: float | None
     best: str | None
-    """None where no artifact is true enough and measured, or which of them is the fastest is not known."""
+    """None if no measured artifact meets the bound, or the fastest of them is unknown."""
     order: tuple[Ranked, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """A second copy of one artifact, measured side by side with the first; without noise `ratio` is 1."""
+    """A second copy of one artifact, measured side by side with the first; without noise, `ratio` is 1."""
 
     target: str = ""
     ratio: float | None = None
@@ -336,12 +336,12 @@ class Control:
     """None after a single launch."""
     launches: int = 0
     problem: str = ""
-    """Why there is none, or it ended early."""
+    """Why it is missing or ended early."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Run:
-    """Everything that one command found out; the first result is the source model itself."""
+    """All findings of one command; the first result is the source model itself."""
 
     edgeopt: str
     started: str
@@ -352,13 +352,13 @@ class Run:
     results: tuple[Result, ...]
     schema: int = 1
     folder: str = ""
-    """Where the artifacts, the logs and `run.json` are."""
+    """Folder of the artifacts, the logs and `run.json`."""
     notes: tuple[str, ...] = ()
-    """What several measurements together show, in sentences."""
+    """Conclusions from several measurements, in sentences."""
     ranking: Ranking | None = None
-    """Which artifact to ship, where that was asked for."""
+    """Which artifact to ship; only on request."""
     control: Control | None = None
-    """What two copies of one artifact differ by here; it widens the intervals of all speed-ups."""
+    """Difference between two copies of one artifact here; it widens the intervals of all speed-ups."""
     untimed: str = ""
     """Why nothing was timed; empty if artifacts were timed."""
 
@@ -372,10 +372,10 @@ class Run:
 
     @classmethod
     def from_json(cls, text: str) -> Run:
-        """Read a document back; unknown keys are ignored, so that a newer minor version can still be read.
+        """Read a document; unknown keys are ignored, so that documents of newer minor versions stay readable.
 
         Raises:
-            ValueError: The text is no run, or its schema is not 1.
+            ValueError: The text is not a run, or its schema is not 1.
         """
         document = json.loads(text)
         if not isinstance(document, dict) or document.get("schema") != 1:
@@ -389,17 +389,17 @@ class Run:
         return self.results[0]
 
     def table(self, width: int | None = None) -> str:
-        """Return the run as text: the table, the answer in a sentence, and what to know about it.
+        """Return the run as text: the table, the answer in a sentence, and notes.
 
         Args:
-            width: Columns to fill; by default those of the terminal, or 80 where there is none.
+            width: Columns to fill; by default those of the terminal, or 80 without a terminal.
         """
         from edgeopt.report.table import as_text
 
         return as_text(self, width)
 
     def _repr_html_(self) -> str:
-        """Return the run as a notebook shows it."""
+        """Return the run as HTML for a notebook."""
         from edgeopt.report.notebook import as_html
 
         return as_html(self)
@@ -408,12 +408,12 @@ class Run:
         return self.table()
 
     def __repr__(self) -> str:
-        # The generated one would print every sample of every artifact.
+        # The generated repr would print every sample of every artifact.
         return f"<Run of {self.model.name!r}: {', '.join(f'{r.target} {r.status}' for r in self.results)}>"
 
 
 def _build(kind: Any, value: Any) -> Any:
-    """Return `value`, as it came from JSON, as an instance of the annotated `kind`."""
+    """Return `value`, decoded from JSON, as an instance of the annotated `kind`."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin in (types.UnionType, typing.Union):
         if value is None:
