@@ -32,7 +32,7 @@ class HashedFile:
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """What `verify` found: how many files were checked, and a sentence for each one that is not as written."""
+    """Result of `verify`: the number of files checked, and a sentence for each problem."""
 
     files: int
     problems: tuple[str, ...]
@@ -45,7 +45,7 @@ def hash_file(file: Path) -> str:
 
 
 def hash_stream(stream: IO[bytes]) -> str:
-    """Return the SHA-256 of what is left in a stream as hexadecimal text."""
+    """Return the SHA-256 of the rest of a stream as hexadecimal text."""
     digest = hashlib.sha256()
     while block := stream.read(1 << 20):
         digest.update(block)
@@ -53,15 +53,15 @@ def hash_stream(stream: IO[bytes]) -> str:
 
 
 def edgeopt_version() -> str:
-    """Return the version of edgeopt that is installed."""
+    """Return the installed version of edgeopt."""
     return metadata.version("edgeopt")
 
 
 def check_files(folder: Path, main: Path, files: Iterable[Path]) -> list[HashedFile]:
-    """Check what a backend says it wrote against what is in `folder`, and hash it.
+    """Check the files that a backend lists against those in `folder`, and hash them.
 
     Raises:
-        ExportError: A file is missing, outside the folder, not listed, no plain file, or called as the manifest.
+        ExportError: A file is missing, outside the folder, unlisted, not regular, not named in UTF-8, or is a manifest.
     """
     root = folder.resolve()
     listed = {file.resolve() for file in files}
@@ -81,7 +81,7 @@ def check_files(folder: Path, main: Path, files: Iterable[Path]) -> list[HashedF
 
 
 def _check_present(root: Path, listed: set[Path]) -> None:
-    """Refuse what lies in the folder of an artifact and cannot be shipped, or was not listed."""
+    """Refuse files in the folder of an artifact that cannot be shipped or are unlisted."""
     present = _present(root)
     if links := _named(root, (path for path, mode in present.items() if stat.S_ISLNK(mode))):
         raise ExportError(f"the backend wrote links, which cannot be shipped: {links}")
@@ -96,13 +96,13 @@ def _check_present(root: Path, listed: set[Path]) -> None:
 
 
 def _present(root: Path) -> dict[Path, int]:
-    """Return everything below a folder but folders, with its mode; nothing is opened, since a pipe would hang."""
+    """Return all paths below a folder but folders, with their modes; nothing is opened, since a pipe would hang."""
     modes = {path: path.lstat().st_mode for path in root.rglob("*")}
     return {path: mode for path, mode in modes.items() if not stat.S_ISDIR(mode)}
 
 
 def _named(root: Path, paths: Iterable[Path]) -> str:
-    """Return paths as they are below a folder, in one text."""
+    """Return paths relative to a folder, in one text."""
     return ", ".join(sorted(path.relative_to(root).as_posix() for path in paths))
 
 
@@ -114,7 +114,7 @@ def write_manifest(folder: Path, facts: Mapping[str, Any], files: Iterable[Hashe
 
 
 def refuse_foreign(final: Path) -> None:
-    """Check that what lies at `final`, if anything, is an artifact of edgeopt with nothing of the user's in it.
+    """Check that `final` is missing, or an artifact of edgeopt without the user's files.
 
     Raises:
         BadInputError: It is something else, and must not be replaced.
@@ -134,10 +134,10 @@ def refuse_foreign(final: Path) -> None:
 
 
 def publish(staged: Path, final: Path) -> None:
-    """Move a complete artifact into place; an older artifact there is replaced as a whole.
+    """Move a complete artifact into place, replacing an older one as a whole.
 
     Raises:
-        BadInputError: `final` exists and is no artifact of edgeopt alone, so it is left as it is.
+        BadInputError: `final` exists and is not purely an artifact of edgeopt, so it stays unchanged.
     """
     refuse_foreign(final)
     old = staged.with_name(staged.name + "-old")
@@ -157,7 +157,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """Return the manifest of an artifact.
 
     Raises:
-        BadInputError: There is none, or it cannot be read.
+        BadInputError: It is missing or cannot be read.
     """
     file = folder / MANIFEST if folder.is_dir() else folder
     if folder.is_file() and folder.name != MANIFEST:
@@ -180,7 +180,7 @@ def verify(folder: Path) -> Verification:
     """Check every file of an artifact against its manifest.
 
     Raises:
-        BadInputError: `folder` is no artifact.
+        BadInputError: `folder` is not an artifact.
     """
     files: list[HashedFile] = read_manifest(folder)["files"]
     root = (folder if folder.is_dir() else folder.parent).resolve()
@@ -192,7 +192,7 @@ def verify(folder: Path) -> Verification:
 
 
 def _problem(root: Path, file: HashedFile) -> str | None:
-    """Return what is wrong with one file, or None."""
+    """Return the problem of one file, or None."""
     path = root / file.path
     if not path.resolve().is_relative_to(root):
         return f"{file.path} lies outside the artifact"

@@ -1,4 +1,4 @@
-"""Feeds on disk: from the user's `.npz`, from the embedded demo, or seeded noise; calibration and evaluation apart.
+"""Feeds on disk, from a user's `.npz`, the demo or noise; calibration and evaluation apart.
 
 A set of feeds is a folder with `index.json` (`inputs`: input name to `.npy` file, `count`, `batch`) and one file per
 input that holds `count x batch` samples along its first axis, in the shape and dtype of the model. A feed is `batch`
@@ -28,15 +28,15 @@ if TYPE_CHECKING:
 
 DEMO = Path(__file__).parent / "source" / "demo"
 CALIBRATION_SAMPLES = 200
-"""How many samples at most are set apart for calibration, and never more than half of them."""
+"""Maximum number of samples for calibration, which never takes more than half of them."""
 EVALUATION_SAMPLES = 1000
-"""How many samples at most are used for evaluation."""
+"""Maximum number of samples for evaluation."""
 NOISE_CALIBRATION_SAMPLES = 64
 NOISE_EVALUATION_SAMPLES = 100
 NOISE_BYTES = 256 << 20
-"""Where the samples would take more, there are fewer of them."""
+"""If the samples would take more, fewer are drawn."""
 BLOCK_BYTES = 16 << 20
-"""How much is converted and written at once."""
+"""Number of bytes converted and written at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +48,13 @@ class FeedSet:
     evaluation: Path
     """The folder of evaluation feeds; never given to a backend."""
     calibration_count: int
-    """How many feeds there are, each of `batch` samples."""
+    """Number of feeds, each of `batch` samples."""
     evaluation_count: int
     batch: int
     source: str
     """`noise`, `demo` or the path of the user's file."""
     sha256: str
-    """Of names, dtypes, shapes and numbers of the calibration samples."""
+    """Hash of names, dtypes, shapes and numbers of the calibration samples."""
     seed: int
     labels: Path | None = None
     """A `.npy` file with one class per evaluation sample."""
@@ -73,7 +73,7 @@ class FeedSet:
 
 
 class Feeds(Sequence["Feed"]):
-    """The feeds in a folder, read from disk when they are asked for; can be walked any number of times."""
+    """The feeds in a folder, read from disk on access; can be walked any number of times."""
 
     def __init__(self, folder: Path) -> None:
         import numpy as np
@@ -98,7 +98,7 @@ class Feeds(Sequence["Feed"]):
             return [self[number] for number in range(*position.indices(self._count))]
         number = range(self._count)[position]
         rows = slice(number * self._batch, (number + 1) * self._batch)
-        # A copy, so that a backend that changes its feed changes nobody else's.
+        # A copy, so that a backend cannot change the feed of others.
         return {name: np.array(array[rows]) for name, array in self._arrays.items()}
 
 
@@ -112,16 +112,16 @@ def load_feeds(
 ) -> FeedSet:
     """Split the samples of a user's file at random into calibration and evaluation feeds.
 
-    The file is what `numpy.savez` writes: one array per input, named like it, with the samples along the first axis.
-    An array called `labels` may hold one integer class per sample. Numbers may be of another type than the model's
-    where that keeps their values (`uint8` for `float32`); floats may also be rounded to a smaller float.
+    The file has the format of `numpy.savez`: one array per input, named like it, with the samples along the first axis.
+    An array called `labels` may hold one integer class per sample. Numbers may have another type than the model's if
+    that keeps their values (`uint8` for `float32`); floats may also be rounded to a smaller float.
 
     Args:
         data: The `.npz` file.
         inputs: The model's inputs; the first dimension of each is the batch.
-        folder: Where to write.
-        outputs: The model's outputs, to check the labels by.
-        seed: Of the split.
+        folder: Output folder.
+        outputs: The model's outputs, to check the labels against.
+        seed: Seed of the split.
 
     Raises:
         BadInputError: The file does not fit the model, holds NaN, or has too few samples.
@@ -147,11 +147,11 @@ def load_feeds(
 
 
 def demo_feeds(inputs: Sequence[TensorSpec], folder: Path) -> FeedSet:
-    """Return the feeds of the embedded demo; the split was made when it was trained.
+    """Return the feeds of the embedded demo, split as in its training.
 
     Args:
         inputs: The model's inputs; the first dimension of each is the batch.
-        folder: Where to write.
+        folder: Output folder.
 
     Raises:
         BadInputError: The batch is larger than the number of samples.
@@ -177,13 +177,13 @@ def demo_feeds(inputs: Sequence[TensorSpec], folder: Path) -> FeedSet:
 def noise_feeds(
     inputs: Sequence[TensorSpec], ranges: Mapping[str, tuple[float, float]], folder: Path, *, seed: int = 0
 ) -> FeedSet:
-    """Return feeds of uniform noise: floats between the two ends of a range, integers with both ends included.
+    """Return feeds of uniform noise: floats within a range, integers including both its ends.
 
     Args:
         inputs: The model's inputs; the first dimension of each is the batch.
         ranges: A range for every input, by name.
-        folder: Where to write.
-        seed: Of the noise.
+        folder: Output folder.
+        seed: Seed of the noise.
 
     Raises:
         BadInputError: An input does not hold numbers, or a range does not fit its type.
@@ -200,7 +200,7 @@ def noise_feeds(
 
 @dataclass(frozen=True, slots=True)
 class _Chosen:
-    """Walks the chosen samples of a file."""
+    """Yields the chosen samples of a file."""
 
     file: NpzFile
     rows: Any
@@ -223,7 +223,7 @@ class _Noise:
         import numpy as np
 
         dtype, (low, high) = _dtype(spec), self.ranges[spec.name]
-        # Seeded by the name, so that an input's noise does not depend on which other inputs there are.
+        # Seeded by the name, so that an input's noise does not depend on the other inputs.
         rng = np.random.default_rng([*self.seed, *spec.name.encode()])
         if dtype.kind in "iu":
             limits = np.iinfo(dtype)
@@ -243,7 +243,7 @@ class _Noise:
 
 
 def _feed_set(folder: Path, inputs: Sequence[TensorSpec], source: str, seed: int, labels: Array | None) -> FeedSet:
-    """Return what describes the feeds that were written into `folder`."""
+    """Write the labels into `folder`, and return the description of its feeds."""
     import numpy as np
 
     calibration, evaluation = folder / "calibration", folder / "evaluation"
@@ -265,7 +265,7 @@ def _feed_set(folder: Path, inputs: Sequence[TensorSpec], source: str, seed: int
 
 
 def _write_feeds(folder: Path, inputs: Sequence[TensorSpec], source: _Chosen | _Noise, count: int) -> None:
-    """Write a folder of feeds; `index.json` last, so that a folder that has it is complete."""
+    """Write a folder of feeds; `index.json` comes last and marks it as complete."""
     files = {spec.name: f"{number}.npy" for number, spec in enumerate(inputs)}
     with _writing(folder):
         folder.mkdir(parents=True)
@@ -276,9 +276,9 @@ def _write_feeds(folder: Path, inputs: Sequence[TensorSpec], source: _Chosen | _
 
 
 def _write_npy(file: Path, shape: tuple[int, ...], dtype: np.dtype[Any], blocks: Iterable[Array]) -> None:
-    """Write an array that is never in memory as a whole.
+    """Write an array in blocks, so that it is never in memory as a whole.
 
-    Not by a memory map: on a full disk that ends the process.
+    It avoids a memory map, which would end the process on a full disk.
     """
     from numpy.lib import format as npy
 
@@ -291,7 +291,7 @@ def _write_npy(file: Path, shape: tuple[int, ...], dtype: np.dtype[Any], blocks:
 
 @contextmanager
 def _writing(folder: Path) -> Iterator[None]:
-    """Turn an error of the file system into one that says what to do."""
+    """Turn a file system error into a BadInputError with a hint."""
     try:
         yield
     except OSError as error:
@@ -302,7 +302,7 @@ def _writing(folder: Path) -> Iterator[None]:
 
 
 def _hash(folder: Path, inputs: int) -> str:
-    """Return what identifies the samples in a folder of feeds."""
+    """Return the hash of the samples in a folder of feeds."""
     digest = hashlib.sha256(json.dumps(list(json.loads((folder / "index.json").read_text("utf-8"))["inputs"])).encode())
     for number in range(inputs):
         with (folder / f"{number}.npy").open("rb") as stream:
@@ -312,14 +312,14 @@ def _hash(folder: Path, inputs: int) -> str:
 
 
 def _slices(spec: TensorSpec, count: int) -> Iterator[slice]:
-    """Cut `count` samples of an input into slices of a moderate size."""
+    """Split `count` samples of an input into slices of moderate size."""
     step = max(1, BLOCK_BYTES // max(1, math.prod(spec.shape[1:]) * _dtype(spec).itemsize))
     for start in range(0, count, step):
         yield slice(start, min(start + step, count))
 
 
 def _whole(samples: int, batch: int) -> int:
-    """Return the samples of whole feeds, of one at least."""
+    """Return the number of samples in whole feeds, at least one feed."""
     return max(1, samples // batch) * batch
 
 
@@ -331,7 +331,7 @@ def _dtype(spec: TensorSpec) -> np.dtype[Any]:
     """Return the dtype of an input.
 
     Raises:
-        BadInputError: It is not of numbers.
+        BadInputError: It is not numeric.
     """
     import numpy as np
 

@@ -1,7 +1,7 @@
-"""Finds the plugins that are installed, and loads each by itself: a broken one is kept with the reason.
+"""Finds installed plugins and loads each by itself: a broken one is kept with the reason.
 
-pluggy's own loading is not used for discovery: it lets one plugin that fails to import end the program, and a misspelt
-hook goes unnoticed. Every plugin is loaded here alone, then checked.
+pluggy's own loading is not used for discovery: one plugin that fails to import would end the program, and a misspelt
+hook would go unnoticed. Here, every plugin is loaded alone, then checked.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 PLUGINS_VARIABLE = "EDGEOPT_PLUGINS"
-"""Names the only plugins to load, with commas; empty loads none."""
+"""Environment variable: the only plugins to load, comma-separated; empty loads none."""
 NEEDS_SINCE = 2
-"""The contract that brought `Artifact.needs`."""
+"""The first contract with `Artifact.needs`."""
 CONTRACT_CONSTANT = "EDGEOPT_CONTRACT"
-"""What a plugin's module calls the number of the contract that it was written for."""
+"""Constant in a plugin's module: the contract that it was written for."""
 TARGETS_FOLDER = "targets"
 NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
 
 @dataclass(frozen=True, slots=True)
 class Plugin:
-    """One entry point of the group `edgeopt`, and what it brought."""
+    """One entry point of the group `edgeopt`, and its content."""
 
     name: str
     module: str
@@ -47,15 +47,15 @@ class Plugin:
     distribution: str
     version: str
     contract: int | None = None
-    """The contract that it was written for; None where its module is not there to tell."""
+    """The contract that it was written for; None if its module was not found or not read."""
     backends: tuple[type[Backend], ...] = ()
     target_files: tuple[Path, ...] = ()
     problem: str = ""
-    """Why it is not used; empty where nothing is wrong."""
+    """Reason why it is not used; empty if it works."""
 
     @property
     def origin(self) -> str:
-        """Distribution and version in one text, as a run records them."""
+        """Distribution and version in one text, as recorded in a run."""
         return f"{self.distribution} {self.version}"
 
     @property
@@ -64,12 +64,12 @@ class Plugin:
         return (self.contract or OLDEST_CONTRACT) >= NEEDS_SINCE
 
     def is_called(self, name: str) -> bool:
-        """Whether `name` means this plugin: its own name, or that of its distribution."""
+        """Return whether `name` is the name of this plugin or of its distribution."""
         return name in (self.name, self.distribution)
 
 
 def find_plugins() -> list[Plugin]:
-    """Load every plugin that the user lets be loaded; what a stranger's module does is its own problem.
+    """Load every enabled plugin; a failure of a third-party module becomes its `problem`.
 
     Raises:
         UsageError: `EDGEOPT_PLUGINS` names a plugin that is not installed.
@@ -83,10 +83,10 @@ def installed_names() -> list[str]:
 
 
 def leave_out(names: Iterable[str]) -> None:
-    """Load the named plugins neither here nor in any child process.
+    """Disable the named plugins, here and in child processes.
 
     Raises:
-        UsageError: None is called so.
+        UsageError: No plugin has that name.
     """
     entries = _wanted_entries()
     for name in names:
@@ -99,7 +99,7 @@ def leave_out(names: Iterable[str]) -> None:
 
 
 def load_plugin(entry: metadata.EntryPoint) -> Plugin:
-    """Load one plugin; whatever goes wrong is told in its `problem`."""
+    """Load one plugin; any failure becomes its `problem`."""
     plugin = Plugin(entry.name, entry.module, *_origin(entry))
     try:
         plugin = replace(plugin, contract=call_stranger(lambda: _read_contract(entry.module)))
@@ -110,7 +110,7 @@ def load_plugin(entry: metadata.EntryPoint) -> Plugin:
 
 
 def _load(plugin: Plugin, entry: metadata.EntryPoint) -> Plugin:
-    """Return a plugin with what its module brought."""
+    """Return a plugin with the backends and target files of its module."""
     _check_import(plugin)
     module = entry.load()
     return replace(plugin, backends=tuple(backends_of(module, entry.value)), target_files=_target_files(module))
@@ -120,7 +120,7 @@ def backends_of(module: Any, name: str) -> Iterator[type[Backend]]:
     """Yield the checked backend classes of a plugin's module.
 
     Raises:
-        PluginError: It does not keep the contract.
+        PluginError: The module does not conform to the contract.
     """
     manager = pluggy.PluginManager(hookspec.PROJECT)
     manager.add_hookspecs(hookspec)
@@ -135,7 +135,7 @@ def backends_of(module: Any, name: str) -> Iterator[type[Backend]]:
 
 
 def _wanted_entries() -> list[metadata.EntryPoint]:
-    """Return the entry points that the user lets be loaded."""
+    """Return the entry points of the enabled plugins."""
     entries = _entry_points()
     wanted = os.environ.get(PLUGINS_VARIABLE)
     if wanted is None:
@@ -149,7 +149,7 @@ def _wanted_entries() -> list[metadata.EntryPoint]:
 
 
 def _entry_points() -> list[metadata.EntryPoint]:
-    """Return the entry points of the group, each once, though a folder may stand twice on the path."""
+    """Return the entry points of the group, each once, even if a folder is on the path twice."""
     seen: dict[tuple[str, str, tuple[str, str]], metadata.EntryPoint] = {}
     for entry in metadata.entry_points(group=hookspec.ENTRY_POINT_GROUP):
         seen.setdefault((entry.name, entry.value, _origin(entry)), entry)
@@ -157,16 +157,16 @@ def _entry_points() -> list[metadata.EntryPoint]:
 
 
 def _origin(entry: metadata.EntryPoint) -> tuple[str, str]:
-    """Return name and version of the distribution that brought `entry`."""
+    """Return name and version of the distribution of `entry`."""
     if entry.dist is None:
         return ("unknown", "0")
     return (entry.dist.name, entry.dist.version)
 
 
 def _read_contract(module: str) -> int | None:
-    """Return the contract that a module says it was written for, the first where it says none.
+    """Return the contract that a module declares, else the first; None if the module is missing.
 
-    The file is read and not imported: what was written for a newer contract may fail on import.
+    The file is read, not imported: a module for a newer contract may fail on import.
     """
     spec = importlib.util.find_spec(module)
     if spec is None or spec.loader is None:
@@ -184,7 +184,7 @@ def _read_contract(module: str) -> int | None:
 
 
 def _check_contract(plugin: Plugin) -> None:
-    """Refuse a plugin that was written for a contract which this edgeopt does not keep."""
+    """Reject a plugin for a contract that this edgeopt does not support."""
     if plugin.contract is None or OLDEST_CONTRACT <= plugin.contract <= CONTRACT_VERSION:
         return
     kept = f"contract {CONTRACT_VERSION}"
@@ -195,20 +195,20 @@ def _check_contract(plugin: Plugin) -> None:
 
 
 def _check_import(plugin: Plugin) -> None:
-    """Refuse a stranger's module that would end or hang this process."""
+    """Reject a third-party module that would end or hang this process."""
     if plugin.distribution != hookspec.PROJECT and (reason := why_deadly(plugin.module, plugin.version)):
         raise PluginError(reason)
 
 
 def _target_files(module: Any) -> tuple[Path, ...]:
-    """Return the target files that lie in the folder `targets` of a plugin's package."""
+    """Return the target files in the folder `targets` of a plugin's package."""
     return tuple(
         file for place in getattr(module, "__path__", ()) for file in sorted(Path(place, TARGETS_FOLDER).glob("*.toml"))
     )
 
 
 def _checked(group: Iterable[Any]) -> Iterator[type[Backend]]:
-    """Yield the classes in `group`, or say what is missing in the first bad one."""
+    """Yield the classes in `group`; reject the first invalid one with a reason."""
     for number, item in enumerate(group):
         if number == MOST_BACKENDS:
             raise PluginError(f"edgeopt_backends() gave more than {MOST_BACKENDS:,} backends")
@@ -230,7 +230,7 @@ def _checked(group: Iterable[Any]) -> Iterator[type[Backend]]:
 
 
 def _check_texts(item: type[Backend]) -> None:
-    """Refuse a class whose members are not of the types that the contract names."""
+    """Reject a class whose members do not have the types of the contract."""
     if not isinstance(item.name, str) or not NAME.fullmatch(item.name):
         raise PluginError(f"{item.__name__}.name is {item.name!r}; wanted lower case with hyphens")
     if not isinstance(item.summary, str):
@@ -242,7 +242,7 @@ def _check_texts(item: type[Backend]) -> None:
 
 
 def _check_requirements(item: type[Backend], member: str) -> None:
-    """Refuse a class whose requirements are not written as pip wants them."""
+    """Reject a class whose requirements are not in pip's format."""
     for text in getattr(item, member):
         if problem := requirements.check(text):
             raise PluginError(f"{item.__name__}.{member} has {text!r}, which is no requirement: {problem}")

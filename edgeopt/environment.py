@@ -1,4 +1,4 @@
-"""What this machine and this Python environment have, what is missing, and the command that adds it."""
+"""Reports the state of this machine and Python environment, missing parts, and commands that add them."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from edgeopt.measure.facts import Facts, Health
 
 GPU_LIMIT_S = 120.0
-"""TensorFlow is slow to start on a cold disk; beyond this it hangs."""
+"""TensorFlow starts slowly from a cold disk; beyond this it counts as hanging."""
 USER_EXTRAS = ("legacy",)
-"""What a user may want; the other extras are for those who work on edgeopt."""
+"""Extras for users; the others are for developers of edgeopt."""
 LITTLE_BYTES = 2 * 10**9
 _ASK_TENSORFLOW = """
 import json, tensorflow
@@ -41,18 +41,18 @@ print(json.dumps([details(gpu).get("device_name", gpu.name) for gpu in gpus]))
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """A distribution that edgeopt needs, or can use where `extra` names the extra that brings it."""
+    """A distribution that edgeopt needs or, if `extra` is set, an optional one from that extra."""
 
     name: str
     wanted: str
-    """As pip writes it, for instance `rich>=14`."""
+    """In pip's format, for instance `rich>=14`."""
     version: str | None
     extra: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Gpus:
-    """The GPUs that TensorFlow sees, those that the NVIDIA driver sees, and why TensorFlow could not be asked."""
+    """The GPUs that TensorFlow and the NVIDIA driver detect, and why TensorFlow could not be asked."""
 
     tensorflow: tuple[str, ...] = ()
     driver: tuple[str, ...] = ()
@@ -61,7 +61,7 @@ class Gpus:
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """A folder that matters for room on the disk; `used_bytes` is None where it was not counted."""
+    """A folder whose free disk space matters; `used_bytes` is None if not measured."""
 
     purpose: str
     path: str
@@ -71,7 +71,7 @@ class Folder:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something that is missing or could be better, and the command that helps; `code` is 0 for advice."""
+    """A missing part or possible improvement, and the command that helps; `code` is 0 for advice."""
 
     text: str
     command: str = ""
@@ -80,7 +80,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """Everything that `edgeopt doctor` tells."""
+    """Everything that `edgeopt doctor` reports."""
 
     edgeopt: str
     executable: str
@@ -94,7 +94,7 @@ class Environment:
 
 
 def examine(gpu_limit_s: float = GPU_LIMIT_S) -> Environment:
-    """Return what there is; starts TensorFlow once, in a child process, to ask it for GPUs."""
+    """Return the report; starts TensorFlow once, in a child process, to list its GPUs."""
     packages, gpus, folders = tuple(_packages()), _gpus(gpu_limit_s), tuple(_folders())
     health = find_health()
     findings = (*_missing(packages), *_plugins(), *_about_gpus(gpus), *_about_machine(health, folders))
@@ -112,7 +112,7 @@ def examine(gpu_limit_s: float = GPU_LIMIT_S) -> Environment:
 
 
 def _packages() -> Iterator[Package]:
-    """Yield what edgeopt's own metadata requires, the extras last."""
+    """Yield the packages that edgeopt's own metadata requires, the extras last."""
     found: dict[str, Package] = {}
     for extra in ("", *USER_EXTRAS):
         for requirement in map(Requirement, metadata.requires("edgeopt") or ()):
@@ -124,7 +124,7 @@ def _packages() -> Iterator[Package]:
 
 
 def _missing(packages: Sequence[Package]) -> Iterator[Finding]:
-    """Yield a finding for every distribution that is not here, or too old."""
+    """Yield a finding for every package that is missing or too old."""
     for package in packages:
         install = f"{sys.executable} -m pip install '{package.wanted}'"
         if package.version is None and package.extra:
@@ -149,7 +149,7 @@ def _plugins() -> Iterator[Finding]:
 
 
 def _gpus(limit_s: float) -> Gpus:
-    """Ask the driver and TensorFlow; TensorFlow in a child process, since it may abort or hang."""
+    """Ask the driver and, in a child process since it may abort or hang, TensorFlow."""
     driver = tuple(_lines(["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]))
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
     argv = [sys.executable, "-c", _ASK_TENSORFLOW]
@@ -166,14 +166,14 @@ def _gpus(limit_s: float) -> Gpus:
 
 
 def _lines(argv: Sequence[str]) -> list[str]:
-    """Return what a program prints, nothing when it does not exist or fails."""
+    """Return the lines that a program prints; empty if it does not exist or fails."""
     with suppress(OSError, subprocess.SubprocessError):
         return subprocess.run(argv, capture_output=True, text=True, timeout=20, check=True).stdout.split("\n")[:-1]
     return []
 
 
 def _about_gpus(gpus: Gpus) -> Iterator[Finding]:
-    """Yield what keeps TensorFlow from a GPU that is there."""
+    """Yield a finding if TensorFlow fails to start or cannot use an available GPU."""
     if gpus.problem:
         command = f"{sys.executable} -c 'import tensorflow'"
         yield Finding(f"{gpus.problem}; this shows why", command, ExitCode.UNAVAILABLE)
@@ -183,7 +183,7 @@ def _about_gpus(gpus: Gpus) -> Iterator[Finding]:
 
 
 def _about_machine(health: Health, folders: Sequence[Folder]) -> Iterator[Finding]:
-    """Yield what makes measuring noisy or exporting fail."""
+    """Yield causes of noisy measurements or failing exports."""
     if text := about_governor(health.governor):
         yield Finding(text, GOVERNOR_COMMAND)
     for folder in folders:
@@ -200,7 +200,7 @@ def _cpu_caches() -> Iterator[str]:
 
 
 def _folders() -> Iterator[Folder]:
-    """Yield the folders that edgeopt writes to, and the one where Keras keeps the weights that it downloaded."""
+    """Yield the folders that edgeopt writes to, and Keras's folder of downloaded weights."""
     yield Folder("output", str(Path.cwd()), shutil.disk_usage(Path.cwd()).free)
     temporary = tempfile.gettempdir()
     yield Folder("temporary files", temporary, shutil.disk_usage(temporary).free)

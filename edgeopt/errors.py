@@ -1,4 +1,4 @@
-"""Every error that edgeopt raises on purpose, each with its exit code and a hint for the user."""
+"""The errors that edgeopt raises on purpose, each with an exit code and a hint for the user."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class ExitCode(IntEnum):
-    """What the process returns; with several targets the highest code wins."""
+    """Exit code of the process; with several targets the highest code wins."""
 
     OK = 0
     BUG = 1
@@ -28,12 +28,12 @@ class ExitCode(IntEnum):
 
 
 class EdgeoptError(Exception):
-    """Something the user can act on: `message` says what and where, `hint` says what to do next.
+    """An error that the user can act on.
 
     Args:
-        message: One line: what is wrong and where.
-        hint: One line: what to do next; empty when there is nothing to say.
-        log: Path of the log file that holds the details; empty when there is none.
+        message: One line: the problem and its place.
+        hint: One line: the next step, or empty.
+        log: Path of the log file with the details, or empty.
     """
 
     exit_code: ClassVar[ExitCode] = ExitCode.BUG
@@ -54,14 +54,14 @@ class UsageError(EdgeoptError):
 
 
 class PluginError(EdgeoptError):
-    """A plugin does not keep the contract."""
+    """A plugin violates the contract."""
 
     exit_code = ExitCode.BROKEN_PLUGIN
     kind = "plugin"
 
 
 class UnavailableError(EdgeoptError):
-    """A backend cannot work on this machine; the message says why."""
+    """A backend cannot work on this machine; the message gives the reason."""
 
     exit_code = ExitCode.UNAVAILABLE
     kind = "unavailable"
@@ -75,31 +75,31 @@ class ExportError(EdgeoptError):
 
 
 class DegenerateError(ExportError):
-    """An artifact answers nonsense: NaN, all zero, or the same to every feed."""
+    """The outputs of an artifact are degenerate: NaN, all zero, or the same for every feed."""
 
     kind = "degenerate"
 
 
 class StoppedError(EdgeoptError):
-    """The user ended the run before this was done."""
+    """The user interrupted the run before this was done."""
 
     exit_code = ExitCode.INTERRUPTED
     kind = "stopped"
 
 
 class DeviceError(EdgeoptError):
-    """A device, or a process on it, did not do what was asked."""
+    """A device, or a process on it, did not fulfil a request."""
 
     exit_code = ExitCode.DEVICE_FAILED
     kind = "device"
 
 
 class LinkLostError(DeviceError):
-    """The device could be reached and cannot be reached now; it may come back."""
+    """The connection to the device was lost; it may come back."""
 
 
 class DeviceGoneError(LinkLostError):
-    """The device was waited for and did not come back, or lets us in no more: nothing else is to be tried there."""
+    """The device did not come back within the reconnect limit, or now refuses the connection: do not retry."""
 
 
 class BudgetError(EdgeoptError):
@@ -134,12 +134,12 @@ KINDS: dict[str, type[EdgeoptError]] = {
 
 
 def did_you_mean(name: str, known: Iterable[str], *, listed: bool = False) -> str:
-    """Return a hint for a mistyped name: the nearest known ones, or all of them when none is near.
+    """Return a hint for a mistyped name: the nearest known ones, or all if none is near.
 
     Args:
-        name: What was typed.
-        known: What could have been meant.
-        listed: Whether the message lists all of them already.
+        name: The mistyped name.
+        known: The valid names.
+        listed: Whether the message already lists all of them.
     """
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.6)
@@ -151,51 +151,50 @@ def did_you_mean(name: str, known: Iterable[str], *, listed: bool = False) -> st
 
 
 ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
-"""What colours a terminal."""
+"""Escape sequences that colour a terminal."""
 MOST_CHARACTERS = 300
-"""A longer message of a stranger's is cut: the log has all of it."""
+"""Maximum length of a third-party message; the log has all of it."""
 DISK_IS_FULL = ("No space left on device", "Disk quota exceeded", "Quota exceeded")
-"""The last one is what musl and Android call the second."""
+"""musl and Android use the last one for the second."""
 FREE_SPACE = "free some space there: edgeopt devices clean NAME"
 
 
 def readable(text: object) -> str:
-    """Return what anything says of itself, as text that every file and every terminal can hold.
+    """Return any object as text that every file and every terminal can hold.
 
-    A lone surrogate (of a file name that is no UTF-8, say) is written as an escape. What cannot even say what it is
-    has its type named.
+    A lone surrogate (from a file name that is not UTF-8, say) is written as an escape. If the conversion to text fails,
+    the result names the type.
     """
     try:
         said = str(text)
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - a stranger's `__str__` may raise anything
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - a third-party `__str__` may raise anything
         said = f"<{type(text).__name__} whose text fails with {type(error).__name__}>"
     return said.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def one_line(text: object) -> str:
-    """Return a stranger's words in one line of a moderate length and without colours."""
+    """Return third-party text in one line of moderate length, without colours."""
     return " ".join(ANSI.sub("", readable(text)).split())[:MOST_CHARACTERS]
 
 
 def in_words(error: BaseException) -> str:
-    """Return any exception as `Type: what it says`, in one line."""
+    """Return any exception as `Type: message`, in one line."""
     lines = [line for line in ANSI.sub("", readable(error)).splitlines() if line.strip()]
     return f"{type(error).__name__}: {one_line(lines[0])}" if lines else type(error).__name__
 
 
 def last_words(output: str) -> str:
-    """Return the last line that a program printed, as a hint; nothing where it printed none."""
+    """Return the last line of a program's output as a hint; empty without output."""
     lines = [line for line in output.splitlines() if line.strip()]
     return f"its last words: {one_line(lines[-1])}" if lines else ""
 
 
 def full_disk(error: object, where: str = "") -> EdgeoptError | None:
-    """Return the error to show when the disk is full, None where that is not what went wrong.
+    """Return the error to show if the disk is full, else None.
 
     Args:
-        error: An exception, or what another process said of one.
-        where: Whose disk it is, the beginning of the message: a device, and what it was to do; this machine's when
-            empty.
+        error: An exception, or the text of one from another process.
+        where: Beginning of the message: the device with the disk, and its task; empty on this machine.
     """
     numbered = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
     if not numbered and not any(reason in readable(error) for reason in DISK_IS_FULL):

@@ -1,8 +1,8 @@
-"""The environment of a backend whose requirements cannot live beside edgeopt's own.
+"""The environment of a backend whose requirements conflict with edgeopt's own.
 
-It is a virtual environment in the user's cache, made only when the user asks for it. Nothing of edgeopt's own
-environment can be seen from it but two packages, linked into a folder of its own: edgeopt itself, of which the worker
-needs only what the standard library can run, and the plugin.
+It is a virtual environment in the user's cache, made only when the user asks for it. Of edgeopt's own environment, it
+sees only two packages, linked into a separate folder: edgeopt itself, of which the worker needs only the parts that run
+on the standard library, and the plugin.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 CACHE_VARIABLE = "EDGEOPT_CACHE"
 ALWAYS = ("numpy>=1.26", "packaging>=24", "pluggy>=1.6")
-"""What the worker, the harness and the contract need wherever they run."""
+"""Requirements of the worker, the harness and the contract in every environment."""
 BRIDGE, COMPLETE = "bridge", "edgeopt-environment.json"
 
 
@@ -37,7 +37,7 @@ class OwnEnvironment:
     Args:
         name: The backend's name.
         module: The module of its plugin.
-        requirements: What is installed into it, as pip writes it.
+        requirements: Packages to install, in pip's format.
     """
 
     name: str
@@ -46,13 +46,13 @@ class OwnEnvironment:
 
     @property
     def folder(self) -> Path:
-        """Where it lies; other requirements or another Python are another environment."""
+        """Its folder; other requirements or another Python version mean another folder."""
         wanted = json.dumps([sorted(self.wanted), sys.version_info[:2]])
         return cache_folder() / "environments" / f"{self.name}-{hashlib.sha256(wanted.encode()).hexdigest()[:12]}"
 
     @property
     def wanted(self) -> tuple[str, ...]:
-        """Everything that is installed into it."""
+        """All requirements that are installed into it."""
         return (*self.requirements, *ALWAYS)
 
     @property
@@ -62,12 +62,12 @@ class OwnEnvironment:
 
     @property
     def is_ready(self) -> bool:
-        """Whether it was made, to the end."""
+        """Whether it was made completely."""
         return (self.folder / COMPLETE).is_file()
 
     @property
     def variables(self) -> dict[str, str]:
-        """The environment variables for a process in it: nothing of the user's own Python path comes through."""
+        """The environment variables for a process in it, without the user's own Python settings."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
         return {**kept, "PYTHONPATH": str(self.folder / BRIDGE), "PYTHONNOUSERSITE": "1"}
 
@@ -77,13 +77,13 @@ class OwnEnvironment:
         return {found.name: found.version for found in metadata.distributions(path=places)}
 
     def prepare(self, say: Callable[[str], None]) -> None:
-        """Make it, or make it anew.
+        """Make the environment, or make it anew.
 
         Args:
-            say: Is told what is going on.
+            say: Called with each progress message.
 
         Raises:
-            UnavailableError: It cannot be made; says what pip said.
+            UnavailableError: It cannot be made; with pip's message.
         """
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.parent.mkdir(parents=True, exist_ok=True)
@@ -113,7 +113,7 @@ class OwnEnvironment:
 
 
 def cache_folder() -> Path:
-    """Return the folder for what may be made again: `EDGEOPT_CACHE`, else the system's place for caches."""
+    """Return the folder for files that can be made again: `EDGEOPT_CACHE`, else the system's cache folder."""
     from platformdirs import user_cache_path
 
     named = os.environ.get(CACHE_VARIABLE)

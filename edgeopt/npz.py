@@ -1,4 +1,4 @@
-"""Reads a user's `.npz` and checks it against the model, so that every misfit is one clear sentence."""
+"""Read a user's `.npz` file and check it against the model, with one clear sentence per mismatch."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ if TYPE_CHECKING:
 
 LABELS = "labels"
 MOST_CLASSES = 1 << 31
-"""A label above it is no number of a class."""
+"""Exclusive upper limit of a label."""
 SHOWN_NAMES = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What an array in the file is, before its numbers are read."""
+    """Shape, type and size of an array, before its numbers are read."""
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     found_bytes: int
-    """What the file holds of its numbers, unpacked."""
+    """Size of its numbers in the file, unpacked."""
 
     @property
     def wanted_bytes(self) -> int:
-        """What an array of such a shape and type takes."""
+        """Size of an array of this shape and type."""
         return math.prod(self.shape) * self.dtype.itemsize
 
 
 @dataclass(frozen=True, slots=True)
 class NpzFile:
-    """An open `.npz`; nothing in it is ever unpickled."""
+    """An open `.npz` file; nothing in it is ever unpickled."""
 
     path: Path
     archive: zipfile.ZipFile
@@ -52,10 +52,10 @@ class NpzFile:
     @classmethod
     @contextmanager
     def open(cls, path: Path) -> Iterator[NpzFile]:
-        """Open a file and read what its arrays are.
+        """Open a file and read the headers of its arrays.
 
         Raises:
-            BadInputError: It is missing, no `.npz`, damaged, or holds Python objects.
+            BadInputError: It is missing, not an `.npz` file, damaged, too large, or holds Python objects.
         """
         with _reading(path):
             archive = zipfile.ZipFile(path)
@@ -72,7 +72,7 @@ class NpzFile:
         """Check names, shapes and types against the model's inputs, and return the number of samples.
 
         Raises:
-            BadInputError: Something does not fit.
+            BadInputError: They do not match.
         """
         self._check_names(inputs)
         for spec in inputs:
@@ -84,7 +84,7 @@ class NpzFile:
         return counts[inputs[0].name]
 
     def read(self, spec: TensorSpec) -> Array:
-        """Return the samples of one input, as they are in the file.
+        """Return the samples of one input, as stored in the file.
 
         Raises:
             BadInputError: The file is damaged, or holds NaN or infinity.
@@ -106,7 +106,7 @@ class NpzFile:
         """Return samples in the dtype of the model.
 
         Raises:
-            BadInputError: That would change their values; only floats may be rounded to a smaller float.
+            BadInputError: Their values would change; only floats may be rounded to a smaller float.
         """
         import numpy as np
 
@@ -125,10 +125,10 @@ class NpzFile:
     def read_labels(
         self, inputs: Sequence[TensorSpec], samples: int, outputs: Sequence[TensorSpec] = ()
     ) -> Array | None:
-        """Return one class per sample as int64; None where the file has no labels.
+        """Return one class per sample as int64; None if the file lacks labels.
 
         Raises:
-            BadInputError: They are no classes of this model.
+            BadInputError: They are not classes of this model.
         """
         if LABELS not in self.headers or any(spec.name == LABELS for spec in inputs):
             return None
@@ -145,11 +145,11 @@ class NpzFile:
                 hint=f"give one class per sample{f', for instance {LABELS}.argmax(-1)' if one_hot else ''}",
             )
         labels = self._read(LABELS).reshape(-1)
-        self._check_classes(labels, outputs)  # as they are in the file: int64 does not hold every uint64
+        self._check_classes(labels, outputs)  # before conversion: int64 cannot hold every uint64
         return labels.astype("int64")
 
     def _check_classes(self, labels: Any, outputs: Sequence[TensorSpec]) -> None:
-        """Raise when labels lie outside the classes of a model with one output of classes."""
+        """Raise unless labels run from 0 to below the number of classes, or `MOST_CLASSES` if unknown."""
         if not labels.size:
             return
         low, high = int(labels.min()), int(labels.max())
@@ -173,7 +173,7 @@ class NpzFile:
             )
 
     def _check_sizes(self) -> None:
-        """Refuse arrays that are not as large as they say, or larger than the memory."""
+        """Refuse arrays whose size contradicts their header or exceeds the free memory."""
         free = available_bytes()
         for name, header in self.headers.items():
             if header.found_bytes != header.wanted_bytes:
@@ -235,10 +235,10 @@ class NpzFile:
 
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
-    """Turn whatever goes wrong in reading an `.npz` into one error."""
+    """Turn any failure to read an `.npz` file into a BadInputError."""
     hint = "write it with numpy.savez or numpy.savez_compressed"
     try:
-        if path.exists() and not (path.is_file() or path.is_dir()):  # a pipe or a device would be read for ever
+        if path.exists() and not (path.is_file() or path.is_dir()):  # a pipe or a device would be read forever
             raise BadInputError(f"{path} is no regular file", hint="--data takes a .npz file")
         yield
     except FileNotFoundError as error:
@@ -264,7 +264,7 @@ def _starts_like_zip(path: Path) -> bool:
 
 
 def _read_header(archive: zipfile.ZipFile, name: str) -> Header:
-    """Read what one array of the archive is."""
+    """Read the header of one array in the archive."""
     from numpy.lib import format as npy
 
     member = archive.getinfo(f"{name}.npy")
@@ -276,7 +276,7 @@ def _read_header(archive: zipfile.ZipFile, name: str) -> Header:
 
 
 def _how_to_save(inputs: Sequence[TensorSpec]) -> str:
-    """Return the line of Python that writes such a file."""
+    """Return a hint with the line of Python that writes such a file."""
     plain = all(spec.name.isidentifier() for spec in inputs)
     pairs = [f"{spec.name}=..." if plain else f"{spec.name!r}: ..." for spec in inputs]
     arrays = ", ".join(pairs) if plain else f"**{{{', '.join(pairs)}}}"

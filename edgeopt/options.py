@@ -19,7 +19,7 @@ TRUE, FALSE = {"true", "yes", "on", "1"}, {"false", "no", "off", "0"}
 
 @dataclass(frozen=True, slots=True)
 class OptionField:
-    """One option: name, the word for its type, default, help and, where the type is `Literal`, its choices."""
+    """One option: name, the word for its type, default, help and, if the type is `Literal`, its choices."""
 
     name: str
     type: str
@@ -48,11 +48,11 @@ def fill(options_class: type[Any], values: Mapping[str, Any], *, origin: str) ->
 
     Args:
         options_class: The backend's `Options`.
-        values: Option name to value; a text is read as the option's type, as it comes from a command line.
-        origin: Where the values came from, for messages: a target file or `--set`.
+        values: Option name to value; a text, as from a command line, is parsed as the option's type.
+        origin: Source of the values, for messages: a target file or `--set`.
 
     Raises:
-        UsageError: An unknown option or a wrong type; the message lists the valid ones.
+        UsageError: An option is unknown (the message lists the valid ones), or a value is invalid.
     """
     known = {option.name: option for option in describe(options_class)}
     for name in values:
@@ -94,7 +94,7 @@ def check_options_class(options_class: Any) -> None:
 
 
 def _check_default(option: OptionField) -> None:
-    """Refuse a default that the option itself would not take."""
+    """Reject a default that the option does not accept."""
     try:
         read_as = _convert(option, option.default, "Options")
     except UsageError as error:
@@ -104,7 +104,7 @@ def _check_default(option: OptionField) -> None:
 
 
 def _choices(hint: Any) -> tuple[str, ...]:
-    """Return the texts that a `Literal` allows, or nothing for another type."""
+    """Return the texts that a `Literal` allows; empty for another type."""
     arguments = typing.get_args(hint)
     if typing.get_origin(hint) is typing.Literal and all(isinstance(a, str) for a in arguments):
         return tuple(arguments)
@@ -112,7 +112,7 @@ def _choices(hint: Any) -> tuple[str, ...]:
 
 
 def _convert(option: OptionField, value: Any, origin: str) -> Any:
-    """Return `value` as the type of `option`, or say what is wanted."""
+    """Return `value` as the type of `option`; else raise `UsageError` with the valid ones."""
     if option.type == "choice":
         if isinstance(value, bool):  # TOML's `true` means the choice of that name
             value = str(value).lower()
@@ -129,7 +129,7 @@ def _convert(option: OptionField, value: Any, origin: str) -> Any:
 
 
 def _scalar(kind: str, value: Any) -> Any:
-    """Return `value` as `kind`; a TOML value must have the type already, a text is read."""
+    """Return `value` as `kind`; a TOML value must fit that type, a text is parsed."""
     if kind == "str":
         if isinstance(value, str):
             return value

@@ -1,6 +1,6 @@
-"""Runs a stranger's code: in a process of its own first, then here, where neither its prints nor its errors spread.
+"""Runs third-party code: first in a separate process, then here, with its output and errors contained.
 
-Whether a plugin's module can be imported without taking the process with it is found out once per version of it.
+Whether importing a plugin's module ends the process is tested once per version of it.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 LIMIT_S = 20.0
-"""A module that takes longer to import hangs."""
+"""A module that takes longer to import counts as hanging."""
 SURVIVED = "survived"
 MOST_BACKENDS = 1000
-"""A plugin that gives more goes on for ever."""
+"""A plugin that yields more counts as endless."""
 TRY = f"""
 import importlib, itertools, os, sys
 said = os.dup(1)
@@ -46,10 +46,10 @@ os._exit(0)
 
 
 def call_stranger(action: Callable[[], T]) -> T:
-    """Return what a plugin's code returns; whatever it raises or prints on the way, this process goes on as before.
+    """Return the result of a plugin's code; this process survives anything it raises or prints.
 
     Raises:
-        PluginError: What it raised, `SystemExit` included, in words.
+        PluginError: The code raised an exception, `SystemExit` included; the message describes it.
     """
     with _kept(), _noting_interrupts() as pressed:
         try:
@@ -64,7 +64,7 @@ def call_stranger(action: Callable[[], T]) -> T:
 
 @contextlib.contextmanager
 def _kept() -> Iterator[None]:
-    """Put back what a module may change for the whole process: the current folder, the environment, the terminal."""
+    """Restore process-wide state that a module may change: folder, environment, standard input and output."""
     folder, variables = os.open(".", os.O_RDONLY), dict(os.environ)
     try:
         with _silence():
@@ -79,9 +79,9 @@ def _kept() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
-    """Throw away what is printed, by Python or by a C library, and let nothing be read.
+    """Discard all output, of Python or a C library, and make standard input empty.
 
-    Standard output may hold nothing but a document, and nobody knows what a plugin asks for.
+    Standard output must hold only the document, and a plugin's prompts would be invisible.
     """
     before = sys.stdout
     with contextlib.suppress(OSError, ValueError):
@@ -102,7 +102,7 @@ def _silence() -> Iterator[None]:
 
 
 def _copy_of(number: int) -> int | None:
-    """Return another number for an open file, None where it is closed."""
+    """Return a duplicate of a file descriptor; None if it is closed."""
     try:
         return os.dup(number)
     except OSError:
@@ -111,7 +111,7 @@ def _copy_of(number: int) -> int | None:
 
 @contextlib.contextmanager
 def _noting_interrupts() -> Iterator[list[int]]:
-    """Give a list that a real Ctrl-C is noted in: a plugin may raise `KeyboardInterrupt` on its own."""
+    """Give a list that records real interrupts: a plugin may raise `KeyboardInterrupt` on its own."""
     pressed: list[int] = []
     handlers = {n: handler for n in (signal.SIGINT, signal.SIGTERM) if callable(handler := signal.getsignal(n))}
 
@@ -122,7 +122,7 @@ def _noting_interrupts() -> Iterator[list[int]]:
     try:
         for number in handlers:
             signal.signal(number, note)
-    except ValueError:  # only the main thread hears signals; another one cannot be interrupted
+    except ValueError:  # only the main thread receives signals; another one cannot be interrupted
         handlers.clear()
     try:
         yield pressed
@@ -132,20 +132,20 @@ def _noting_interrupts() -> Iterator[list[int]]:
 
 
 def why_deadly(module: str, version: str) -> str | None:
-    """Return how importing a module ends a process, or None; an exception is no such end."""
+    """Return how importing a module ends or hangs a process, or None; exceptions do not count."""
     known = _known(module, version)
     if known is not None and known.is_file():
         return None
     reason = _try(module)
     if reason is None and known is not None:
-        with contextlib.suppress(OSError):  # without a cache it is found out each time
+        with contextlib.suppress(OSError):  # without a cache it is tested each time
             known.parent.mkdir(parents=True, exist_ok=True)
             known.touch()
     return reason
 
 
 def _try(module: str) -> str | None:
-    """Import a module in a process of its own."""
+    """Import a module in a separate process; see `why_deadly`."""
     command = [sys.executable, "-c", TRY, module]
     with subprocess.Popen(
         command,
@@ -170,7 +170,7 @@ def _try(module: str) -> str | None:
 
 
 def _known(module: str, version: str) -> Path | None:
-    """Return the file that says that this module, as it is now, was imported before; None for what is no file."""
+    """Return the file that marks this module, unchanged, as imported before; None if it is not a file."""
     spec = importlib.util.find_spec(module)
     if spec is None or spec.origin is None or not Path(spec.origin).is_file():
         return None

@@ -1,4 +1,4 @@
-"""The backends of all plugins, by name; two plugins that claim one name both lose it."""
+"""The backends of all plugins, by name; if two plugins claim one name, neither gets it."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class RegisteredBackend:
-    """A backend, and the plugin that it came from."""
+    """A backend and its plugin."""
 
     backend: type[Backend]
     plugin: Plugin
 
     @property
     def environment(self) -> OwnEnvironment | None:
-        """The environment in which it works, where it declares one of its own."""
+        """The backend's own environment, if it declares one."""
         if not self.backend.environment:
             return None
         return OwnEnvironment(self.backend.name, self.plugin.module, tuple(self.backend.environment))
 
     def why_not(self) -> str | None:
-        """Return why the backend cannot work here, or None; an exception in its own check is a reason too."""
+        """Return the reason why the backend is unavailable here, or None; an exception in its check is one too."""
         own = self.environment
         if own is not None and not own.is_ready:
             return f"its own environment is not made yet; make it: edgeopt plugins prepare {self.backend.name}"
@@ -48,16 +48,16 @@ class RegisteredBackend:
 
 @dataclass(frozen=True, slots=True)
 class Registry:
-    """All plugins of this Python environment, and the backends that can be named."""
+    """All plugins of this Python environment, and the backends available by name."""
 
     plugins: tuple[Plugin, ...] = ()
     backends: dict[str, RegisteredBackend] = field(default_factory=dict)
     clashes: dict[str, str] = field(default_factory=dict)
-    """By the name of a backend that several plugins claim: who they are."""
+    """By the name of a backend that several plugins claim: a message that lists them."""
 
     @property
     def broken(self) -> tuple[tuple[Plugin, str], ...]:
-        """Every plugin with something wrong, and what it is."""
+        """Every plugin with a problem, and the problem."""
         problems = [(plugin, plugin.problem) for plugin in self.plugins if plugin.problem]
         problems += [
             (plugin, reason)
@@ -71,8 +71,8 @@ class Registry:
         """Return the backend called `name`.
 
         Raises:
-            UsageError: There is none.
-            PluginError: It belongs to a broken plugin.
+            UsageError: No backend has that name.
+            PluginError: Its plugin is broken, or several plugins claim the name.
         """
         if name in self.backends:
             return self.backends[name]
@@ -89,7 +89,7 @@ class Registry:
 
 @cache
 def find_backends() -> Registry:
-    """Load every plugin and return what works and what does not.
+    """Load every plugin and return the registry, broken plugins included.
 
     Raises:
         UsageError: `EDGEOPT_PLUGINS` names a plugin that is not installed.
@@ -98,7 +98,7 @@ def find_backends() -> Registry:
 
 
 def make_registry(plugins: Iterable[Plugin]) -> Registry:
-    """Return the registry of some plugins; a name that is claimed twice is nobody's."""
+    """Return the registry of some plugins; a name that is claimed twice is left out."""
     listed = tuple(plugins)
     claims: dict[str, list[RegisteredBackend]] = {}
     for plugin in listed:

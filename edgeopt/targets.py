@@ -28,12 +28,12 @@ BUDGETS = (
 )
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 RESERVED = ("all", "logs", "model", "reference", "run.json", "source")
-"""They mean something else on the command line, in the table or in the output folder."""
+"""Names with another meaning on the command line, in the table or in the output folder."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A named goal: which backend, with which options, within which budget, on which device by default."""
+    """A named goal: backend, options, budget, and default device."""
 
     name: str
     summary: str
@@ -43,17 +43,17 @@ class Target:
     device: str | None = None
     path: Path | None = None
     problem: BadInputError | None = None
-    """Why it cannot be used; then nothing but its name and its file is known."""
+    """Why it cannot be used; then only its name and, if unique, its file are known."""
 
 
 def find_targets(folder: Path | None = None, more: Iterable[Path] = ()) -> dict[str, Target]:
-    """Return all targets by name: those of edgeopt and of the plugins, those in `targets/` under `folder`, and `more`.
+    """Return all targets by name: of edgeopt, the plugins, `folder/targets/`, and `more`.
 
-    A file that cannot be used is a target with a problem: it must not keep the others from being used. So are two of
-    one name: neither is silently preferred.
+    An unusable file becomes a target with a problem, so that the others stay usable. So do different files of one name:
+    neither is silently preferred.
 
     Args:
-        folder: Where the user works, by default the current folder.
+        folder: Working folder of the user, by default the current folder.
         more: Further folders with target files.
 
     Raises:
@@ -74,11 +74,13 @@ def find_targets(folder: Path | None = None, more: Iterable[Path] = ()) -> dict[
 
 
 def choose(names: Iterable[str], targets: Mapping[str, Target]) -> list[Target]:
-    """Return the named targets in the order given, each once; `all` stands for every target, a comma separates names.
+    """Return the named targets in the order given, each once.
+
+    `all` stands for every target; commas separate names.
 
     Raises:
         UsageError: A name is unknown.
-        BadInputError: A target that was named has a problem; among `all`, it is left to the others.
+        BadInputError: A target that was named has a problem; `all` includes such targets without an error.
     """
     chosen: dict[str, Target] = {}
     for name in split_names(names):
@@ -90,7 +92,7 @@ def choose(names: Iterable[str], targets: Mapping[str, Target]) -> list[Target]:
 
 
 def split_names(texts: Iterable[str]) -> tuple[str, ...]:
-    """Return the names in texts, each of which may be a list with commas."""
+    """Return the names in texts, each of which may be a comma-separated list."""
     parts = (part.strip() for text in texts for part in text.split(","))
     return tuple(part for part in parts if part)
 
@@ -99,8 +101,8 @@ def get_target(name: str, targets: Mapping[str, Target]) -> Target:
     """Return the target called `name`.
 
     Raises:
-        UsageError: There is none.
-        BadInputError: It has a problem.
+        UsageError: The name is unknown.
+        BadInputError: The target has a problem.
     """
     if name not in targets:
         hint = did_you_mean(name, [*targets, "all"]) + "; see edgeopt targets"
@@ -111,9 +113,9 @@ def get_target(name: str, targets: Mapping[str, Target]) -> Target:
 
 
 def _one_target(name: str, files: list[Path]) -> Target:
-    """Return the target of a file, or one that says what is wrong with it or with there being several.
+    """Return the target of a file, or one with the problem of the file or of several.
 
-    Files that say the same are one target: a checkout of edgeopt has in `targets/` what the installed edgeopt has too.
+    Files with equal content are one target: the `targets/` of a checkout repeats the targets of the installed edgeopt.
     """
     first, *others = (_try_target(file) for file in files)
     if all(replace(other, path=first.path) == first for other in others):
@@ -124,7 +126,7 @@ def _one_target(name: str, files: list[Path]) -> Target:
 
 
 def _try_target(file: Path) -> Target:
-    """Return the target of a file, or one that says what is wrong with it."""
+    """Return the target of a file, or one with its problem."""
     try:
         return read_target(file)
     except BadInputError as error:
@@ -132,10 +134,10 @@ def _try_target(file: Path) -> Target:
 
 
 def read_target(file: Path) -> Target:
-    """Read one target file; the target is called as the file.
+    """Read one target file; the target has the name of the file.
 
     Raises:
-        BadInputError: It is no TOML, has an unknown key, a wrong type, or no backend.
+        BadInputError: It is not TOML, has an invalid name, key, type or budget, or lacks a backend.
     """
     content = read_toml(file)
     if not NAME.fullmatch(file.stem) or file.stem in RESERVED:
@@ -155,18 +157,18 @@ def read_target(file: Path) -> Target:
 
 
 def _check_budget(budget: Mapping[str, Any], file: Path) -> None:
-    """Refuse a budget with an unknown name or a limit that is no finite number."""
+    """Refuse a budget with an unknown name or a limit that is not a finite number."""
     for name, limit in budget.items():
         if name not in BUDGETS:
             raise BadInputError(f"{file}: unknown budget {name!r}", hint=did_you_mean(name, BUDGETS))
-        with suppress(OverflowError):  # a number that no float can hold
+        with suppress(OverflowError):  # the number is too large for a float
             if isinstance(limit, (int, float)) and not isinstance(limit, bool) and math.isfinite(limit):
                 continue
         raise BadInputError(f"{file}: the budget {name} is {one_line(repr(limit))}; wanted a finite number")
 
 
 def _shipped() -> Path:
-    """Return the folder of the targets that come with edgeopt: in the wheel, or beside a checkout."""
+    """Return the folder of the targets that come with edgeopt, in the wheel or in a checkout."""
     package = Path(__file__).resolve().parent
     inside = package / "_targets"
     return inside if inside.is_dir() else package.parent / "targets"

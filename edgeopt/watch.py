@@ -1,7 +1,7 @@
-"""Notices when a backend writes where it must not.
+"""Detects writes of a backend outside its output folder.
 
-It sees what Python itself opens, makes, moves and removes (PEP 578). What a C library writes on its own goes unseen, so
-this finds mistakes; it is no wall against malice.
+Audit events report the files that Python itself opens, makes, moves and removes (PEP 578). Writes by a C library go
+unseen, so this finds mistakes, not attacks.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ CHANGES: dict[str, tuple[tuple[int, int | None], ...]] = {
     "os.link": ((1, 3),),
     "os.symlink": ((1, 2),),
 }
-"""Audit events that change the file system: where among their arguments a path is, and the open folder it starts at."""
+"""Audit events that change the file system: the argument positions of each path and of the open folder it starts at."""
 OUTSIDE = "the backend wrote outside its output folder"
 MOST = 3
-"""How many stray paths an error names."""
+"""Maximum number of stray paths in an error."""
 
 
 class Watch:
-    """Records the paths outside of the allowed folders that were written to while an export ran."""
+    """Records paths outside the allowed folders that an export writes to."""
 
     def __init__(self) -> None:
         self._always: list[str] = []
@@ -46,9 +46,9 @@ class Watch:
         self._started = False
 
     def allow_always(self, workspace: Path) -> None:
-        """Let every export write to what a run shares, and to where libraries keep settings, caches and bytecode."""
+        """Allow every export to write to the shared folders and to libraries' settings, caches and bytecode."""
         home = os.path.expanduser("~")  # noqa: PTH111 - strings are compared in a hook that is called very often
-        # Matplotlib, which other libraries import, makes its folder for settings where there is none yet.
+        # Matplotlib, which other libraries import, makes its settings folder if it is missing.
         hidden = {"XDG_CACHE_HOME": ".cache", "XDG_CONFIG_HOME": ".config", "KERAS_HOME": ".keras"}
         own = [os.environ.get(variable, os.path.join(home, name)) for variable, name in hidden.items()]  # noqa: PTH118
         places = [*(str(workspace / name) for name in SHARED), *own, sys.prefix, sys.base_prefix, "/dev", "/proc"]
@@ -56,10 +56,10 @@ class Watch:
 
     @contextmanager
     def allowing(self, out_dir: Path) -> Iterator[None]:
-        """Record what is written elsewhere than into `out_dir`, for as long as the context lasts."""
+        """Record writes outside `out_dir` for as long as the context lasts."""
         if not self._started:
             self._started = True
-            sys.addaudithook(self._hear)  # a hook stays for ever, so there is one, and none before the first export
+            sys.addaudithook(self._hear)  # a hook stays forever, so only one is added, at the first export
         self._out_dir = os.path.realpath(out_dir)
         self._strays.clear()
         self._watching = True
@@ -69,7 +69,7 @@ class Watch:
             self._watching = False
 
     def check(self) -> None:
-        """Tell what was found.
+        """Report the recorded paths.
 
         Raises:
             PluginError: Something was written outside of the export's own folder.
@@ -94,12 +94,12 @@ class Watch:
                 self._note(arguments[position], -1 if start is None else arguments[start])
 
     def _note(self, path: Any, start: int = -1) -> None:
-        """Record a path unless it is allowed; a number is a file that is open already."""
+        """Record a path unless it is allowed; ignore a number, which is an open file."""
         if not isinstance(path, (str, bytes, os.PathLike)):
             return
         folder, name = os.path.split(os.fsdecode(path))
         base = "." if start < 0 else f"/proc/self/fd/{start}"
-        if not os.path.exists(base):  # noqa: PTH110 - where the system does not tell, nothing is claimed
+        if not os.path.exists(base):  # noqa: PTH110 - without /proc, nothing is claimed
             return
         place = os.path.join(os.path.realpath(os.path.join(base, folder)), name)  # noqa: PTH118
         if not name.endswith(".pyc") and not any(_is_below(place, root) for root in (self._out_dir, *self._always)):

@@ -1,11 +1,11 @@
 """The child process that exports: it opens the source model once, then serves targets one after another.
 
-It reads one JSON message a line from standard input and writes one answer a line to standard output. Whatever a
-library or a plugin prints goes to the log file of the target that is being served. When the parent is gone, so is the
-worker: a thread watches the end of standard input.
+It reads one JSON message per line from standard input and writes one answer per line to standard output. The output of
+libraries and plugins goes to the log file of the current target. When the parent is gone, the worker ends: a thread
+watches for the end of standard input.
 
-The messages are `open` (a source model and a workspace), `export` (a target) and nothing else; an answer is a JSON
-object, with the key `error` when it failed. Lines with the key `event` come in between and say what is going on.
+The only messages are `open` (a source model and a workspace) and `export` (a target); an answer is a JSON object, with
+the key `error` if it failed. Lines with the key `event` in between report progress.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 NOT_MEANT = "the log has the whole story"
-"""The hint of an exception that a backend did not raise on purpose."""
+"""Hint for an exception that a backend did not raise on purpose."""
 MOST_WARNINGS = 20
 
 
@@ -46,13 +46,13 @@ class Worker:
         self._watch = Watch()
 
     def answer(self, message: dict[str, Any]) -> dict[str, Any]:
-        """Return the answer to one message; an error becomes an answer, never an exception."""
+        """Answer one message; an error becomes an answer, never an exception."""
         try:
             _log_to(Path(message["log"]))
             handle = {"open": self._open, "export": self._export}[message["op"]]
             return handle(message)
         except BaseException as error:  # noqa: BLE001 - a plugin may raise anything, SystemExit included
-            with suppress(OSError):  # the log may be on the disk that is full
+            with suppress(OSError):  # the log may be on the full disk
                 traceback.print_exc()
             return {"error": _describe(error)}
 
@@ -102,7 +102,7 @@ class Worker:
 
 
 def _find_backend(module: str, name: str) -> type[Backend]:
-    """Return a backend of a plugin's module; no entry points, since an environment of its own has none."""
+    """Return a backend from a plugin's module, not by entry point: a separate environment lacks them."""
     from edgeopt.discovery import backends_of
 
     found = {backend.name: backend for backend in backends_of(import_module(module), module)}
@@ -112,10 +112,10 @@ def _find_backend(module: str, name: str) -> type[Backend]:
 
 
 def _artifact_as_json(artifact: Artifact) -> dict[str, Any]:
-    """Return what the backend gave as an answer, every part of it checked: what comes later relies on it.
+    """Return the artifact as an answer, with every part checked for the later steps.
 
     Raises:
-        PluginError: A part is not what the contract says.
+        PluginError: A part violates the contract.
     """
     from edgeopt.contract import Artifact as Contract
 
@@ -136,7 +136,7 @@ def _artifact_as_json(artifact: Artifact) -> dict[str, Any]:
 
 
 def _needs(needs: Any) -> list[str]:
-    """Return the needs, if each is a feature that edgeopt knows."""
+    """Return the needs if edgeopt supports each of them; raise otherwise."""
     from edgeopt.measure.instructions import KNOWN
 
     for need in _listed(needs, "needs", "texts"):
@@ -146,7 +146,7 @@ def _needs(needs: Any) -> list[str]:
 
 
 def _fallback(fallback: Any) -> str:
-    """Return the fallback, if it is a setting or empty."""
+    """Return the fallback if it is a setting or empty; raise otherwise."""
     from edgeopt.measure.instructions import SETTING
 
     if _text(fallback, "fallback") and not SETTING.fullmatch(fallback):
@@ -155,14 +155,14 @@ def _fallback(fallback: Any) -> str:
 
 
 def _metadata(metadata: Any) -> dict[str, Any]:
-    """Return the metadata, if it is flat and every number in it is finite."""
+    """Return the metadata if it is flat and its numbers are finite; raise otherwise."""
     if not isinstance(metadata, Mapping):
         raise _misfit("metadata", metadata, "a mapping")
     for key, value in metadata.items():
         _text(key, "metadata")
         if not isinstance(value, (str, int, float)):
             raise _misfit(f"metadata[{key!r}]", value, "a text, a number or a boolean")
-        with suppress(OverflowError):  # no float can hold so large a number, and so no other program either
+        with suppress(OverflowError):  # too large for a float, so for any other program too
             if isinstance(value, str) or math.isfinite(value):
                 continue
         raise _misfit(f"metadata[{key!r}]", value, "a finite number")
@@ -170,14 +170,14 @@ def _metadata(metadata: Any) -> dict[str, Any]:
 
 
 def _warnings(warnings: Any) -> list[str]:
-    """Return the warnings, no more of them than a person reads."""
+    """Return the warnings, limited to a number that a person reads."""
     texts = [_text(text, "warnings") for text in _listed(warnings, "warnings", "texts")]
     more = len(texts) - MOST_WARNINGS
     return texts if more <= 0 else [*texts[:MOST_WARNINGS], f"and {more:,} warnings more"]
 
 
 def _listed(values: Any, member: str, what: str) -> list[Any]:
-    """Return a tuple or list as a list; a text is none, though it can be walked."""
+    """Return a tuple or list as a list; refuse a text, though it is iterable."""
     if not isinstance(values, (tuple, list)):
         raise _misfit(member, values, f"a tuple of {what}")
     return list(values)
@@ -196,13 +196,13 @@ def _text(value: Any, member: str) -> str:
 
 
 def _misfit(member: str, value: Any, wanted: str) -> PluginError:
-    """Return the error for a part of an artifact that is not what the contract says."""
+    """Return the error for a part of an artifact that violates the contract."""
     shown = f"{readable(value)[:40]} of type {type(value).__name__}"
     return PluginError(f"Artifact.{member} holds {shown}; wanted {wanted}", hint="tell the authors of the plugin")
 
 
 def _log_to(file: Path) -> None:
-    """Send everything that is printed from now on, by Python or by a C library, to the end of `file`.
+    """Append all further output, of Python and of C libraries, to `file`.
 
     Raises:
         BadInputError: It cannot be written.
@@ -220,7 +220,7 @@ def _log_to(file: Path) -> None:
 
 
 def _describe(error: BaseException) -> dict[str, str]:
-    """Return kind, message and hint of any exception; what edgeopt did not raise itself is a failed export."""
+    """Return kind, message and hint of any exception; one not from edgeopt counts as a failed export."""
     error = full_disk(error) or error
     with suppress(AttributeError):  # a plugin's own subclass may have forgotten its base
         if isinstance(error, EdgeoptError):

@@ -1,4 +1,4 @@
-"""Where artifacts run: this machine, an emulated processor, ssh and adb devices, all behind `Device`."""
+"""Devices: this machine, an emulated processor, ssh and adb devices, all behind `Device`."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ _ADB = re.compile(r"adb://(?P<serial>[^/]*)/?")
 
 
 def open_device(name: str = LOCAL) -> Device:
-    """Return a device, ready to run something.
+    """Return a connected device.
 
     Args:
-        name: `local`, a name from the user's book or the project's, or an address.
+        name: `local`, a name that the user or the project defines, or an address.
 
     Raises:
-        UsageError: No device is called so.
-        BadInputError: What is written down of it cannot be used.
-        DeviceError: It cannot be reached.
+        UsageError: No device has that name.
+        BadInputError: Its entry is unusable.
+        DeviceError: The device cannot be reached.
     """
     device = find_device(name)
     try:
@@ -47,7 +47,7 @@ def device_of(entry: Entry) -> Device:
     """Return the device that an entry describes, not connected yet.
 
     Raises:
-        UsageError: No kind of device has such an address.
+        UsageError: The address has an unknown form.
         DeviceError: The address is not valid, or the key does not exist.
     """
     if entry.uri == LOCAL:
@@ -62,21 +62,21 @@ def device_of(entry: Entry) -> Device:
 
 
 def is_here(name: str) -> bool:
-    """Whether a device, by its name or address, computes on this machine, so that others here would disturb it."""
+    """Return whether a device, by name or address, runs on this machine, so that others here would disturb it."""
     if name == LOCAL or name.startswith(SCHEME):
         return True
     try:
         return find_entry(name).uri.startswith(SCHEME)
-    except EdgeoptError:  # whoever opens it reports that
+    except EdgeoptError:  # reported when it is opened
         return False
 
 
 def remote_device(entry: Entry) -> RemoteDevice:
-    """Return the device that an entry tells of, not connected yet.
+    """Return the remote device that an entry describes, not connected yet.
 
     Raises:
-        UsageError: No kind of device has such an address.
-        DeviceError: The address is none, or the key is not there.
+        UsageError: The address has an unknown form.
+        DeviceError: The address is invalid, or the key does not exist.
     """
     from edgeopt.devices.remote import PYTHON, RemoteDevice
 
@@ -85,7 +85,7 @@ def remote_device(entry: Entry) -> RemoteDevice:
 
 
 def transport_to(entry: Entry) -> Transport:
-    """Return the way to the device that an entry tells of; see `remote_device`."""
+    """Return the transport to the device that an entry describes; see `remote_device`."""
     key = Path(entry.key).expanduser() if entry.key else None
     if key is not None and not key.is_file():
         raise DeviceError(f"the key {key} of {entry.name or entry.uri} is not there", hint="name another: --key FILE")
@@ -93,11 +93,11 @@ def transport_to(entry: Entry) -> Transport:
 
 
 def _transport(uri: str, *, key: Path | None = None, jump: str = "", workdir: str = "") -> Transport:
-    """Return the way to a device that is not this machine.
+    """Return the transport to a remote device.
 
     Raises:
-        UsageError: No kind of device has such an address.
-        DeviceError: The address is none.
+        UsageError: The address has an unknown form.
+        DeviceError: The address is invalid.
     """
     if match := _SSH.fullmatch(uri):
         from edgeopt.devices.ssh import SshTransport

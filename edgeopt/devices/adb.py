@@ -1,7 +1,7 @@
-"""An Android phone, by the `adb` program that the user has: cables, network and emulators as `adb devices` shows them.
+"""An Android phone, through the user's `adb`: cables, network and emulators as `adb devices` shows them.
 
-adb can be trusted with little: it has no checksum, ends with 0 and half an answer when a cable is pulled, and waits for
-ever for a phone that hangs. What that means for commands is the link's business; that it is noticed is this module's.
+adb is unreliable: it lacks a checksum, returns 0 with half an answer if a cable is pulled, and waits forever for a
+phone that hangs. This module detects a lost connection; `link.py` handles its effect on commands.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 COMMAND_VARIABLE = "EDGEOPT_ADB"
-"""In the environment: the command to use instead of `adb`, for instance `adb -P 5038`."""
+"""Environment variable: a command to use instead of `adb`, for instance `adb -P 5038`."""
 WORKDIR = "/data/local/tmp/edgeopt"
-"""The one place where adb's user may write and start programs."""
+"""The only place in which adb's user may write and start programs."""
 CONNECT_S = 20.0
-"""How long anything that only concerns adb itself, or the first sign of life of a phone, may take."""
+"""Time limit of adb's own commands, and of the first heartbeat of a phone."""
 ALIVE_S, SILENCE_S = 5.0, 15.0
-"""A phone is asked for a sign of life so often; the link is given up when none has come for so long."""
+"""Interval of the heartbeats, and time limit of each before the connection counts as lost."""
 NO_NEIGHBOURS = {"ADB_MDNS": "0"}
-"""For a server that is started here: it need not look around in the network for phones."""
+"""For an adb server started here: it need not search the network for phones."""
 REASONS = (
     Reason(
         r"device unauthorized",
@@ -76,8 +76,8 @@ class AdbTransport:
     """Runs shell commands on an Android phone.
 
     Args:
-        serial: What `adb devices` calls it.
-        workdir: The folder for edgeopt's files there; `WORKDIR` when empty.
+        serial: Its name in `adb devices`.
+        workdir: The folder for edgeopt's files there; `WORKDIR` if empty.
     """
 
     def __init__(self, serial: str, *, workdir: str = "") -> None:
@@ -91,64 +91,64 @@ class AdbTransport:
 
     @property
     def lost(self) -> bool:
-        """Whether the phone has stopped to give signs of life."""
+        """Whether the phone has stopped answering heartbeats."""
         pulse = self._pulse
         return self._closed or (pulse is not None and pulse.lost)
 
     def connect(self) -> None:
-        """Reach the phone, or reach it again.
+        """Connect, or reconnect.
 
         Raises:
-            DeviceError: It cannot be reached, or does not let us in.
+            DeviceError: The phone cannot be reached, or refuses the connection.
         """
         self._drop()
-        _adb("devices")  # starts adb's server where there is none
+        _adb("devices")  # starts adb's server if needed
         try:
             self._begin()
         except LinkLostError:
-            if ":" not in self._serial or self._closed:  # on a cable, or nobody waits for it any more
+            if ":" not in self._serial or self._closed:  # on a cable, or closed meanwhile
                 raise
-            # adb forgets a phone in the network, or keeps a connection that is dead.
+            # adb forgets a phone in the network, or keeps a dead connection.
             for command in ("disconnect", "connect"):
-                with suppress(LinkLostError):  # what is wrong then, the phone's own answer tells better
+                with suppress(LinkLostError):  # the phone's own answer describes the problem better
                     _adb(command, self._serial)
             self._begin()
 
     def argv(self, command: str) -> list[str]:
-        """Return the adb that runs a command on the phone.
+        """Return the adb command line that runs a command on the phone.
 
         Raises:
-            DeviceError: It was let go of.
+            DeviceError: The transport was closed.
         """
         if self._closed:
             raise DeviceError(f"{self.uri} was let go of")
-        # -T: no terminal, which would change bytes. `exec-out` loses the exit code and mixes in what is an error.
+        # -T: no terminal, which would change bytes. `exec-out` loses the exit code and mixes in standard error.
         return [*_program(), "-s", self._serial, "shell", "-T", command]
 
     def why(self, said: str) -> DeviceError:
-        """Return what adb's words mean."""
+        """Return the error that adb's output means."""
         names = {"serial": self._serial, "devices": shlex.join([*_program(), "devices"])}
         return explain(said, REASONS, names, f"{self._serial} does not answer any more")
 
     def close(self) -> None:
-        """Ask for no more signs of life; also while another thread waits for the first one."""
+        """Stop the heartbeats, even while another thread waits for the first one."""
         self._closed = True
         self._drop()
 
     def _drop(self) -> None:
-        """Ask for no more signs of life over this connection."""
+        """Stop the heartbeats of this connection."""
         pulse, self._pulse = self._pulse, None
         if pulse is not None:
             pulse.close()
 
     def _begin(self) -> None:
-        """Wait for the first sign of life.
+        """Wait for the first heartbeat.
 
         Raises:
-            DeviceError: There is none; says why.
+            DeviceError: It is not answered; with the reason.
         """
         pulse = self._pulse = Pulse(self.argv("cat"))
-        if self._closed:  # while it was starting
+        if self._closed:  # meanwhile
             pulse.close()
         if not pulse.begin(CONNECT_S):
             cause = self.why(pulse.said)
@@ -157,12 +157,12 @@ class AdbTransport:
 
 
 class Pulse:
-    """Asks a phone for signs of life: a `cat` there sends back every byte.
+    """Sends heartbeats to a phone: a `cat` there returns every byte.
 
-    It is one process for the whole connection, so that the phone has next to nothing to do while it measures.
+    It is one process for the whole connection, so that it hardly disturbs measurements on the phone.
 
     Args:
-        argv: What starts the `cat`.
+        argv: Command that starts the `cat`.
     """
 
     def __init__(self, argv: Sequence[str]) -> None:
@@ -173,12 +173,12 @@ class Pulse:
         self._ending = threading.Lock()
         self._thread: threading.Thread | None = None
         self.lost = False
-        """Whether a sign of life has failed to come."""
+        """Whether a heartbeat was not answered."""
         self.said = ""
-        """What adb said when there was none."""
+        """Standard error of adb, after its end."""
 
     def begin(self, wait_s: float) -> bool:
-        """Return whether a first sign of life comes within a time; go on to ask for them if it does."""
+        """Return whether the first heartbeat is answered in time; if so, keep sending them."""
         if not self._answers(wait_s) or self._closed.is_set():
             self.lost = True
             self._end()
@@ -188,10 +188,10 @@ class Pulse:
         return True
 
     def close(self) -> None:
-        """Ask no more."""
+        """Stop sending."""
         self._closed.set()
         self._process.kill()
-        if self._thread is not None:  # else `begin` sees its end, unless the pipe is closed before that
+        if self._thread is not None:  # else `begin` must still read its end, so the pipe stays open
             self._thread.join()
             self._end()
 
@@ -204,7 +204,7 @@ class Pulse:
     def _answers(self, wait_s: float) -> bool:
         """Send a byte and return whether it comes back in time."""
         sent, back = self._process.stdin, self._process.stdout
-        if sent is None or back is None:  # pragma: no cover - they were asked for as pipes
+        if sent is None or back is None:  # pragma: no cover - always opened as pipes
             return False
         with suppress(OSError, ValueError), selectors.DefaultSelector() as selector:  # it may be closed meanwhile
             os.write(sent.fileno(), b"\n")
@@ -213,7 +213,7 @@ class Pulse:
         return False
 
     def _end(self) -> None:
-        """End the process, and keep what it said."""
+        """End the process and keep its standard error."""
         with self._ending:
             self._process.kill()
             for stream in (self._process.stdin, self._process.stdout):
@@ -227,10 +227,10 @@ class Pulse:
 
 
 def only_serial() -> str:
-    """Return the serial of the one phone that is connected.
+    """Return the serial of the only connected phone.
 
     Raises:
-        DeviceError: There is none, or there are several.
+        DeviceError: No phone is connected, or several are.
     """
     lines = [line.split("\t", 1) for line in _adb("devices").splitlines() if "\t" in line]
     if len(lines) == 1:
@@ -246,10 +246,10 @@ def _program() -> list[str]:
 
 
 def _adb(*arguments: str) -> str:
-    """Return what adb answers to a command of its own.
+    """Return the output of one of adb's own commands.
 
     Raises:
-        DeviceError: It is not installed, or does not do it.
+        DeviceError: adb is not installed, or the command fails.
     """
     argv = [*_program(), *arguments]
     try:

@@ -1,20 +1,20 @@
-"""Answers what the host asks about a device: what it is, how it is, what is installed there, and whose turn it is.
+"""Answers the host's questions about a device: its facts, state, installed packages and current holder.
 
-One file that runs on the device, the same bytes everywhere. It needs Python 3.9, its standard library and, side by side
-with it, `observer.py`, `system.py`, `libraries.py` and `elf.py`. It is asked over standard input and output, one JSON
-message a line:
+One file that runs on the device, the same bytes everywhere. It needs Python 3.9, its standard library and, beside it,
+`observer.py`, `system.py`, `libraries.py` and `elf.py`. It reads questions from standard input and writes answers to
+standard output, one JSON message per line:
 
     facts                      -> facts
-    health                     -> health; takes a quarter of a second, in which nothing should be measured
-    memory                     -> memory: available_bytes, as in health, but at once; 0 where it is not told
-    versions   names           -> versions, by the name of the distribution
+    health                     -> health; takes a quarter of a second, during which nothing should be measured
+    memory                     -> memory: available_bytes, as in health, but at once; 0 if unknown
+    versions   names           -> versions, by distribution name
     provided                   -> provided; see `libraries.provided_here`
     check      names           -> check; see `libraries.check`
     claim      path, owner, token
-                               -> owner, since: who has the device now, and whether it is the one that asked (`ours`)
+                               -> owner, since: the current holder of the device; `ours`: whether that is the caller
 
-A claim is a lock on a file, which ends with this process, however that ends. An answer with the key `error` says what
-went wrong.
+A claim is a lock on a file, released when this process ends for any reason. An answer with the key `error` describes a
+failure.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from typing import IO, Any
 
 WAIT_S = 5.0
-"""How long a process that was killed may take to let go of the lock."""
+"""Time for a killed process to release the lock."""
 POLL_S = 0.02
 _held: list[IO[str]] = []
 
@@ -56,15 +56,14 @@ def answer(message: dict[str, Any]) -> dict[str, Any]:
 
 
 def claim(path: str, owner: str, token: str) -> dict[str, Any]:
-    """Take the device for one owner, or tell who has it.
+    """Claim the device for one owner, or return its holder.
 
     Args:
-        path: The file that is locked.
-        owner: Who asks, in words.
-        token: What tells this owner from all others. An older process with the same one has lost its host, and is
-            ended.
+        path: The lock file.
+        owner: The caller, in words.
+        token: Unique to the owner. An older process with the same token has lost its host and is killed.
     """
-    file = open(path, "a+", encoding="utf-8")  # noqa: PTH123, SIM115 - it is held until this process ends
+    file = open(path, "a+", encoding="utf-8")  # noqa: PTH123, SIM115 - held until this process ends
     until = time.monotonic() + WAIT_S
     while not _lock(file):
         holder = _read(file)
@@ -83,7 +82,7 @@ def claim(path: str, owner: str, token: str) -> dict[str, Any]:
 
 
 def _lock(file: IO[str]) -> bool:
-    """Lock a file and return whether nobody else had it."""
+    """Lock a file; return False if somebody else holds it."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -92,7 +91,7 @@ def _lock(file: IO[str]) -> bool:
 
 
 def _read(file: IO[str]) -> dict[str, Any]:
-    """Return what the holder of the lock wrote into it; nothing where that cannot be read."""
+    """Return the holder's entry in the lock file; empty if unreadable."""
     file.seek(0)
     with contextlib.suppress(ValueError):
         found = json.loads(file.read())
@@ -102,7 +101,7 @@ def _read(file: IO[str]) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Answer until the host has no more to ask."""
+    """Answer until standard input ends."""
     for line in sys.stdin:
         try:
             said = answer(json.loads(line))

@@ -1,4 +1,4 @@
-"""A device without Python, as phones are: what it is, whose turn it is, and how a program runs there, by its shell."""
+"""A device without Python, such as a phone: its facts, claims and programs, through its shell."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
     from edgeopt.devices.link import Link
 
 PROBE_S = 60.0
-"""How long the probe may take: it starts a dozen programs, some of which wait for Android's services."""
+"""Time limit of the probe: it starts a dozen programs, some of which wait for Android's services."""
 KILLED_S = 1
-"""How long a program that takes too long may go on after that signal, before it is killed."""
+"""Time between the signal `ALARM` and the kill of a program that takes too long."""
 ALARM = 14
-"""The signal that ends a program which takes too long: hardly one uses it otherwise."""
+"""The signal that ends a program that takes too long; programs rarely use it otherwise."""
 TOO_LONG = 128 + ALARM
-"""The code of a program that took too long."""
+"""Exit code of a program that took too long."""
 TRIES = 5
-"""How often, once a second, a lock is asked for again whose holder is an older process of ours."""
+"""Attempts, one per second, to take a lock that an older process of ours holds."""
 
 
 def look(link: Link) -> Mapping[str, str]:
@@ -36,20 +36,20 @@ def look(link: Link) -> Mapping[str, str]:
 
 
 def claim(path: str, owner: str, token: str, silence_s: float) -> str:
-    """Return the script that takes a device for one owner, as `agent.claim` does where there is Python.
+    """Return the script that claims a device for one owner, as `agent.claim` does with Python.
 
-    It is the same lock on the same file, so that whoever has Python there and who has not wait for each other. Asked by
-    a line on its input, the script prints what the lock's file says. It holds the lock until its input ends, or is
-    silent for too long: then the owner is gone. An older holder with the same token has lost its host, and is ended.
+    It locks the same file in the same way, so that users with and without Python there wait for each other. After a
+    line on its input, the script prints the contents of the lock file. It holds the lock until its input ends or is
+    silent for too long: then the owner is gone. An older holder with the same token has lost its host, and is killed.
 
     Args:
-        path: The file that is locked.
-        owner: Who asks, in words.
-        token: What tells this owner from all others.
-        silence_s: How long the owner may give no sign of life, which is a line on its input.
+        path: The lock file.
+        owner: The claimant, in words.
+        token: Identifies this owner uniquely.
+        silence_s: Longest time without a sign of life from the owner, which is a line on the input.
     """
     mine = json.dumps({"owner": owner, "token": token})[:-1]
-    # `head` and `grep` must not hold the lock: they may live on when this shell is killed.
+    # `head` and `grep` must not hold the lock: they may outlive this shell.
     return f"""
 lock={shlex.quote(path)}; tries=0
 read -r _ || exit
@@ -66,18 +66,18 @@ read -r _ || exit
 
 
 def read_claim(answer: Mapping[str, Any], token: str) -> dict[str, Any]:
-    """Return what a claim's script has answered in the form of `agent.claim`."""
+    """Return the answer of a claim's script in the form of `agent.claim`."""
     return {**answer, "ours": answer.get("token") == token}
 
 
 def guarded(argv: Sequence[str], limit_s: float) -> str:
-    """Return the command that runs a program on a device, and ends it when it takes too long or its own input ends.
+    """Return the command that runs a program; ends it after `limit_s` or if the command's input ends.
 
-    The input of the command never says anything: its end is the host's, or the link's.
+    The input of the command never carries data: it ends if the host or the link is gone.
     """
     late = f"sleep {limit_s:g}; kill -{ALARM} -$job; sleep {KILLED_S}; kill -9 -$job"
-    # Sessions of their own: all that the program starts is ended with it, which toybox's `timeout` does not do, and
-    # those that watch it are there still when adbd ends this shell because the host is gone.
+    # Separate sessions: everything that the program starts is ended with it, which toybox's `timeout` does not do,
+    # and its watchers survive when adbd ends this shell because the host is gone.
     return f"""
 exec 3<&0
 setsid {shlex.join(argv)} </dev/null 3<&- & job=$!

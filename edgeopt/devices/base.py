@@ -1,4 +1,4 @@
-"""What the host wants from a device; everything that runs artifacts keeps this."""
+"""The interface of a device; everything that runs artifacts implements it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Device(Protocol):
-    """A place where artifacts run. Paths that `push` returns mean something on the device only."""
+    """A place to run artifacts. Paths that `push` returns are valid on the device only."""
 
     @property
     def uri(self) -> str:
@@ -24,58 +24,58 @@ class Device(Protocol):
 
     @property
     def untimed(self) -> str:
-        """Why nothing is timed on this device; empty if artifacts are timed there."""
+        """Reason why artifacts are not timed on this device; empty if they are."""
         ...
 
     @property
     def name(self) -> str:
-        """What the user calls it; its address where it has no other name."""
+        """The name that the user gave it, else its address."""
         ...
 
     def connect(self) -> None:
-        """Reach the device, or reach it again after its link was lost; what was pushed is there again too.
+        """Connect, or reconnect after a lost connection; pushed files are available again.
 
         Raises:
-            DeviceError: It cannot be reached.
+            DeviceError: The device cannot be reached.
         """
         ...
 
     def claim(self, tell: Callable[[str], None], timeout_s: float) -> None:
-        """Wait until nobody else measures on the device, and keep others away until `close`.
+        """Wait until nobody else measures on the device, and lock it until `close`.
 
         Args:
-            tell: Is told whom this waits for.
-            timeout_s: How long to wait.
+            tell: Called with a message that names the current holder.
+            timeout_s: Maximum wait.
 
         Raises:
-            DeviceError: Somebody else still has it.
+            DeviceError: Somebody else still holds it.
         """
         ...
 
     def facts(self) -> Facts:
-        """Return what the device is: machine, system, processor, memory, runtimes."""
+        """Return the machine, system, processor, memory and runtimes of the device."""
         ...
 
     def health(self) -> Health:
-        """Return how the device is at this moment: load, temperature, governor."""
+        """Return the current state of the device: load, temperature, governor."""
         ...
 
     def versions(self, distributions: Iterable[str], environment: OwnEnvironment | None = None) -> Mapping[str, str]:
-        """Return, by name, the versions of those distributions that are installed where `open` would start a script."""
+        """Return the installed versions of these distributions, by name, in the environment that `open` uses."""
         ...
 
     def push(self, path: Path) -> str:
-        """Make a file or folder of the host readable on the device, and return its path there.
+        """Make a host file or folder readable on the device and return its path there.
 
-        What the device has already, by its content, is not sent again.
+        Content that the device already has is not sent again.
 
         Raises:
-            DeviceError: It cannot be stored there.
+            DeviceError: The device cannot store it.
         """
         ...
 
     def place(self, path: Path) -> AbstractContextManager[str]:
-        """Give where, on the device, a folder is to be made that `pull` then copies to `path`; it goes again there."""
+        """Give a device path for a new folder, which `pull` then copies to `path`; it is removed on exit."""
         ...
 
     def open(  # noqa: PLR0913 - each is a fact of its own
@@ -88,19 +88,19 @@ class Device(Protocol):
         environment: OwnEnvironment | None = None,
         requires: Iterable[str] = (),
     ) -> Channel:
-        """Start a Python file of the host on the device and return the conversation with it.
+        """Start a Python file of the host on the device and return the channel to it.
 
         Args:
-            script: The file; it speaks JSON lines on standard input and output.
-            log: Where, on the host, its standard error goes.
-            threads: How many threads every runtime may use.
-            memory_limit_bytes: Kill it when it holds more than this; nine tenths of what is free there when None.
-            environment: The Python environment of this machine to start it in; the device's own when None, and on
-                every device but this machine.
-            requires: What the script will import, as `Backend.requires`: a device may have it imported already.
+            script: The file; it exchanges JSON lines over standard input and output.
+            log: File on the host that receives its standard error.
+            threads: Number of threads that every runtime may use.
+            memory_limit_bytes: Kill it if it holds more memory; if None, nine tenths of the free memory there.
+            environment: Python environment of this machine to start it in; if None, the device's own. Other devices
+                ignore it.
+            requires: Packages that the script imports, as `Backend.requires`; a device may have imported them already.
 
         Raises:
-            DeviceError: It cannot be started.
+            DeviceError: The script cannot be started.
         """
         ...
 
@@ -108,17 +108,17 @@ class Device(Protocol):
         """Copy a folder of the device to `path` on the host.
 
         Raises:
-            DeviceError: It cannot be read there.
+            DeviceError: The folder cannot be read.
         """
         ...
 
     def close(self) -> None:
-        """End everything that was started on the device."""
+        """End every process that was started on the device."""
         ...
 
 
 def thread_environment(threads: int) -> Mapping[str, str]:
-    """Return the environment that gives every runtime the same number of threads and keeps TensorFlow quiet."""
+    """Return variables that give every runtime this number of threads and keep TensorFlow quiet."""
     count = str(threads)
     return {
         "OMP_NUM_THREADS": count,

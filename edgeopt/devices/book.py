@@ -1,8 +1,8 @@
-"""The devices that have a name: the user's own, one small file each, and those that a project names for its team.
+"""Named devices: the user's own, one small file each, and those that a project defines for its team.
 
-What stands there becomes arguments of ssh and words of a shell, and a project may be a stranger's. So each value is
-checked when it is read: `SshTransport` refuses what is no host and no jump, paths go through as one word, and the
-Python that a project names must be called like one.
+Their values become ssh arguments and shell words, and a project may be untrusted. So each value is checked when it is
+read: `SshTransport` rejects invalid hosts and jumps, paths are passed as one word, and the Python of a project must
+have the file name of one.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 LOCAL = "local"
 FORMS = "local, ssh://user@host:port, adb://serial, qemu://PROCESSOR"
 SCHEME = "qemu://"
-"""How the address of an emulated processor begins."""
+"""Prefix of the address of an emulated processor."""
 CONFIG_VARIABLE = "EDGEOPT_CONFIG"
-"""In the environment: the folder for what the user has set, instead of the system's place for it."""
+"""Environment variable: the folder for user settings, instead of the system's default."""
 FOLDER, SUFFIX = "devices", ".toml"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 PYTHON = re.compile(r"(python|pypy)\d*(\.\d+)?")
@@ -40,38 +40,38 @@ ONLY_SSH = ("key", "jump")
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One device as it is written down; what is empty was not said."""
+    """One configured device; unset values are empty."""
 
     name: str
-    """Empty where the address itself was given."""
+    """Empty if the address itself was given."""
     uri: str = ""
     key: str = ""
-    """A private key's file on this machine."""
+    """File of a private key on this machine."""
     jump: str = ""
-    """A host to go through, as `ssh -J` takes it."""
+    """Jump host, as for `ssh -J`."""
     python: str = ""
     """The Python on the device."""
     workdir: str = ""
     """The folder for edgeopt's files there, absolute."""
     cores: str = ""
-    """As `parse_cores` takes it."""
+    """In the format of `parse_cores`."""
     file: Path | None = None
-    """Where it stands."""
+    """The file that defines it."""
     is_own: bool = False
-    """Whether it is the user's, and not the project's."""
+    """Whether it belongs to the user, not to the project."""
     problem: EdgeoptError | None = None
-    """Why it cannot be used; then nothing but its name and its file is known."""
+    """Reason why it is unusable; then only `name`, `file` and `is_own` are set."""
 
     @property
     def settings(self) -> dict[str, str]:
-        """What was said, by key."""
+        """The set values, by key."""
         return {key: value for key in KEYS if (value := getattr(self, key))}
 
 
 def find_entries(project: Path | None = None) -> dict[str, Entry]:
-    """Return all devices that have a name: the user's own, and those of a project that are called otherwise.
+    """Return all named devices, by name; the user's own take precedence over the project's.
 
-    One that cannot be used is an entry with a problem: it must not keep the others from being used.
+    An unusable device is an entry with a problem: the others must stay usable.
 
     Args:
         project: The folder whose `edgeopt.toml` is read, by default the current one.
@@ -85,11 +85,11 @@ def find_entries(project: Path | None = None) -> dict[str, Entry]:
 
 
 def find_entry(name: str, project: Path | None = None) -> Entry:
-    """Return the device that a name or an address stands for.
+    """Return the device for a name or an address.
 
     Raises:
         UsageError: No device has that name.
-        BadInputError: What is written down of it cannot be used, or the project's file cannot be read.
+        BadInputError: Its entry is unusable, or the project's file cannot be read.
     """
     if "://" in name:
         return Entry("", uri=name)
@@ -105,16 +105,16 @@ def find_entry(name: str, project: Path | None = None) -> Entry:
 
 
 def make_entry(name: str, values: Mapping[str, Any], file: Path | None = None, *, is_own: bool = True) -> Entry:
-    """Return an entry of what somebody wrote.
+    """Return a checked entry.
 
     Args:
-        name: What the device is called.
-        values: By key, what is said of it.
-        file: Where it stands; a key's file is looked for from there.
-        is_own: Whether it is the user's; in a project's, less is let through.
+        name: Name of the device.
+        values: Its settings, by key.
+        file: The file that defines it; a relative path of a private key starts at its folder.
+        is_own: Whether it belongs to the user; the checks are stricter for a project's.
 
     Raises:
-        BadInputError: A key is unknown, or a value is not what it must be.
+        BadInputError: The name or a value is invalid, or a key is unknown.
     """
     where = f"{file}: device {name!r}" if file else f"device {name!r}"
     if not NAME.fullmatch(name) or name == LOCAL:
@@ -137,10 +137,10 @@ def make_entry(name: str, values: Mapping[str, Any], file: Path | None = None, *
 
 
 def parse_cores(text: str) -> tuple[int, ...]:
-    """Return the cores that a text such as `4-7` or `0,2` names, in their order.
+    """Return the cores that a text such as `4-7` or `0,2` names, in ascending order.
 
     Raises:
-        BadInputError: It names none, or something else.
+        BadInputError: The text is not a list of cores.
     """
     cores: set[int] = set()
     for part in text.split(","):
@@ -155,13 +155,13 @@ def parse_cores(text: str) -> tuple[int, ...]:
 
 
 def save(entry: Entry) -> Entry:
-    """Write an entry into the user's own book, in place of one with its name, and return it as it stands there.
+    """Write an entry to the user's own book, replacing one of the same name, and return the saved entry.
 
     Raises:
-        BadInputError: It cannot be written.
+        BadInputError: The file cannot be written.
     """
     file = own_file(entry.name)
-    # What JSON writes of a printable text is also what TOML calls a basic string.
+    # The JSON form of a printable text is also a basic string of TOML.
     lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}\n" for key, value in entry.settings.items()]
     scratch = None
     try:
@@ -184,8 +184,8 @@ def remove(name: str) -> Entry:
     """Remove an entry from the user's own book and return it.
 
     Raises:
-        UsageError: There is none of that name, or only the project has it.
-        BadInputError: It cannot be removed.
+        UsageError: No device has that name, or only the project defines it.
+        BadInputError: The file cannot be removed.
     """
     entry = _own_entry(name) or find_entries().get(name)
     if entry is None:
@@ -200,7 +200,7 @@ def remove(name: str) -> Entry:
 
 
 def forget_python(entry: Entry, folder: str, before: str) -> None:
-    """Put the Python of before into the user's own entry, where it lay in a folder of the device that is gone.
+    """Restore the previous Python in the user's own entry if the current one was in a deleted folder.
 
     Raises:
         BadInputError: The entry cannot be written.
@@ -215,7 +215,7 @@ def own_file(name: str) -> Path:
 
 
 def config_folder() -> Path:
-    """Return the folder for what the user has set: `EDGEOPT_CONFIG`, else the system's place for it."""
+    """Return the folder for user settings: `EDGEOPT_CONFIG`, else the system's default."""
     from platformdirs import user_config_path
 
     named = os.environ.get(CONFIG_VARIABLE)
@@ -233,20 +233,20 @@ _EXAMPLES = {
 
 
 def _own_entry(name: str) -> Entry | None:
-    """Return what the user has written down of one device, without a look at the project."""
+    """Return the user's own entry of a name, without reading the project."""
     file = own_file(name) if NAME.fullmatch(name) else None
     return _guarded(name, file) if file is not None and file.is_file() else None
 
 
 def _own() -> Iterator[Entry]:
-    """Yield what the user has written down."""
+    """Yield the user's own entries."""
     with suppress(OSError):
         for file in sorted((config_folder() / FOLDER).glob(f"[!.]*{SUFFIX}")):
             yield _guarded(file.name.removesuffix(SUFFIX), file)
 
 
 def _shared(folder: Path) -> Iterator[Entry]:
-    """Yield what the project in a folder says."""
+    """Yield the entries of the project in a folder."""
     project = read_project(folder)
     file = folder / ("edgeopt.toml" if project.origin == "edgeopt.toml" else "pyproject.toml")
     for name, table in project.devices.items():
@@ -254,7 +254,7 @@ def _shared(folder: Path) -> Iterator[Entry]:
 
 
 def _guarded(name: str, file: Path, table: Mapping[str, Any] | None = None, *, is_own: bool = True) -> Entry:
-    """Return an entry, with a problem where it cannot be used."""
+    """Return an entry, with a problem if it is unusable."""
     try:
         return make_entry(name, read_toml(file) if table is None else table, file, is_own=is_own)
     except BadInputError as error:
@@ -262,7 +262,7 @@ def _guarded(name: str, file: Path, table: Mapping[str, Any] | None = None, *, i
 
 
 def _problems(entry: Entry) -> Iterator[tuple[str, str]]:
-    """Yield what is wrong with the values of an entry, and what to do."""
+    """Yield each problem with the values of an entry, and a hint."""
     if "://" not in entry.uri:
         yield f"{entry.uri!r} is no address" if entry.uri else "it has no uri", f"known: {FORMS}"
     if not entry.uri.startswith("ssh://"):
@@ -274,7 +274,7 @@ def _problems(entry: Entry) -> Iterator[tuple[str, str]]:
         yield f"workdir {entry.workdir!r} is no absolute path", f"for instance {_EXAMPLES['workdir']}"
     if entry.python.startswith("-"):
         yield f"{entry.python!r} is no Python", f"for instance {_EXAMPLES['python']}"
-    # Whoever wrote the project may be a stranger, and the user's key may open more than a test board.
+    # The project may be untrusted, and the user's key may open more than a test board.
     if not entry.is_own and entry.python and not PYTHON.fullmatch(PurePosixPath(entry.python).name):
         hint = "a project may name a file called python3 or the like; add a device of your own for any other"
         yield f"{entry.python!r} is not called like a Python", hint

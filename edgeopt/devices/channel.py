@@ -1,8 +1,7 @@
-"""A conversation with a child process: one JSON message a line in, one JSON answer a line out.
+"""A channel to a child process: one JSON message per line in, one JSON answer per line out.
 
-The child leads a session of its own, so that ending it ends everything that it started, and a Ctrl-C at the terminal
-reaches only the host. A child must end itself when its standard input ends: then nothing is left when the host is
-killed.
+The child leads its own session: killing it also ends everything that it started, and Ctrl-C at the terminal reaches
+only the host. A child must exit when its standard input closes, so that no process is left if the host is killed.
 """
 
 from __future__ import annotations
@@ -38,14 +37,14 @@ POLL_S = 0.5
 EXIT_GRACE_S = 5.0
 READ_BYTES = 1 << 16
 MOST_BYTES = 1 << 28
-"""A longer answer is none: what sends it would fill the host's memory."""
+"""Longer answers are rejected: they would fill the host's memory."""
 MARK = "EDGEOPT_CHANNEL"
-"""In the environment of a child, and so of all that it starts: which conversation they belong to."""
+"""Environment variable that identifies the channel of a child and of everything that it starts."""
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|[^\S\n\t ]|[\x00-\x08\x0e-\x1f\x7f-\x9f]")
 
 
-class ChannelClosed(DeviceError):  # noqa: N818 - an event of the conversation's life, and DeviceError says the rest
-    """The process ended, or said something that is no answer; `reason` says how, `log_tail` holds its last lines."""
+class ChannelClosed(DeviceError):  # noqa: N818 - an event in the life of a channel; it is a DeviceError
+    """The process ended or sent an invalid answer: `reason` describes how, `log_tail` holds its last lines."""
 
     def __init__(self, reason: str, log_tail: str = "", log: str = "", hint: str = "") -> None:
         super().__init__(reason, hint=hint or last_words(log_tail), log=log)
@@ -54,11 +53,11 @@ class ChannelClosed(DeviceError):  # noqa: N818 - an event of the conversation's
 
 
 class ChannelGarbled(ChannelClosed):
-    """What the process said is no answer: something in it writes where only answers may stand."""
+    """The process sent an invalid answer: something in it prints to the stream reserved for answers."""
 
 
 class ChannelTimeout(DeviceError):  # noqa: N818
-    """The process gave no answer in time and was killed; `log_tail` holds its last lines."""
+    """The process did not answer in time and was killed; `log_tail` holds its last lines."""
 
     def __init__(self, timeout_s: float, log_tail: str = "", log: str = "") -> None:
         super().__init__(f"gave no answer within {timeout_s:g} s and was ended", hint=last_words(log_tail), log=log)
@@ -69,14 +68,14 @@ class ChannelTimeout(DeviceError):  # noqa: N818
 class Channel:
     """A child process that answers JSON messages.
 
-    One thread asks at a time; `close` may be called from any thread and makes a waiting `ask` raise `ChannelClosed`.
+    One thread asks at a time; any thread may call `close`, which makes a waiting `ask` raise `ChannelClosed`.
 
     Args:
         argv: The command; no shell is used.
-        log: Where the standard error of the process goes; it is appended to.
-        env: The whole environment; the host's own when None.
-        memory_limit_bytes: Kill the process when it and its children hold more than this; None for no limit.
-        cwd: Where the process starts; the host's own folder when None.
+        log: File to which the standard error of the process is appended.
+        env: The whole environment; the host's own if None.
+        memory_limit_bytes: Kill the process if it and its children hold more memory; None for no limit.
+        cwd: Working folder of the process; the host's own if None.
         pass_fds: File descriptors that the process gets besides the usual three.
 
     Raises:
@@ -97,7 +96,7 @@ class Channel:
         pass_fds: Sequence[int] = (),
     ) -> None:
         self.log_path = log
-        """Where the last lines are read from; change it when the process moves its own output to another file."""
+        """The log that errors quote; change it when the process moves its own output to another file."""
         self._limit_bytes = memory_limit_bytes
         self._ended_because = ""
         self._hint = ""
@@ -105,7 +104,7 @@ class Channel:
         self._closed = threading.Event()
         self._asking = threading.Lock()
         self._due: float | None = None
-        """Until when the answer must be there that is waited for; None when nothing is asked, or there is no limit."""
+        """Deadline of the pending answer; None if no answer is pending, or without a time limit."""
         self._killing = threading.Lock()
         self._killed = False
         self._received = b""
@@ -117,7 +116,7 @@ class Channel:
 
     @property
     def pid(self) -> int:
-        """The number of the process, which is also the number of its group."""
+        """The ID of the process, which is also the ID of its group."""
         return self._process.pid
 
     @property
@@ -136,14 +135,14 @@ class Channel:
         """Send a message and return its answer.
 
         Args:
-            message: What is asked.
-            timeout_s: How long to wait for the answer before the process is killed; None waits for ever.
-            on_event: Is given each line with the key `event` that comes before the answer.
-            renew: Whether an event is a sign of life that lets the wait begin anew.
+            message: The question.
+            timeout_s: Time to wait for the answer before the process is killed; None waits forever.
+            on_event: Called with each line with the key `event` that comes before the answer.
+            renew: Whether each event restarts the wait.
 
         Raises:
-            ChannelClosed: The process ended, or what it said is no answer.
-            ChannelTimeout: No answer came in time; the process was killed.
+            ChannelClosed: The process ended or sent an invalid answer.
+            ChannelTimeout: The answer did not come in time; the process was killed.
         """
         with self._asking:
             self._due = _deadline(timeout_s)
@@ -159,7 +158,7 @@ class Channel:
             return answer
 
     def close(self) -> None:
-        """Kill the process with everything that it started, and free what the channel holds; may be called twice."""
+        """Kill the process and everything that it started, and free the channel; may be called twice."""
         self._closed.set()
         self._kill()
         with self._asking:
@@ -179,7 +178,7 @@ class Channel:
     def _start(
         self, argv: Sequence[str], log: Path, env: Mapping[str, str], **settings: Any
     ) -> subprocess.Popen[bytes] | ForkedProcess:
-        """Start the process in a session of its own, its standard error in the log."""
+        """Start the process in its own session, with its standard error in the log."""
         errors = open_log(log)
         try:
             return subprocess.Popen(
@@ -197,7 +196,7 @@ class Channel:
             os.close(errors)
 
     def _hear(self, timeout_s: float | None) -> dict[str, Any]:
-        """Return the next thing that the process says."""
+        """Return the next message of the process."""
         line = self._read_line(self._due)
         if line is None:
             self._kill()
@@ -214,15 +213,15 @@ class Channel:
             raise self._closed_error() from None
 
     def _write(self, line: bytes) -> None:
-        """Hand one line to the process."""
+        """Write one line to the process."""
         if self._process.stdin is not None:
             self._process.stdin.write(line)
             self._process.stdin.flush()
 
     def _read_line(self, deadline: float | None) -> bytes | None:
-        """Return the next line, or None when the deadline has passed."""
+        """Return the next line, or None after the deadline."""
         stdout = self._process.stdout
-        if stdout is None:  # pragma: no cover - it was asked for as a pipe
+        if stdout is None:  # pragma: no cover - always opened as a pipe
             raise self._closed_error()
         with selectors.DefaultSelector() as selector:
             selector.register(stdout, selectors.EVENT_READ)
@@ -244,7 +243,7 @@ class Channel:
         return line
 
     def _parse(self, line: bytes) -> dict[str, Any]:
-        """Return a line as an answer; anything but a JSON object ends the conversation."""
+        """Return a line as an answer; anything but a JSON object closes the channel."""
         try:
             answer = json.loads(line)
         except ValueError:
@@ -254,13 +253,13 @@ class Channel:
         raise self._garbled_error(line)
 
     def _garbled_error(self, said: bytes) -> ChannelClosed:
-        """Return the error for what is no answer."""
+        """Return the error for an invalid answer."""
         self._garbled = True
         self._ended_because = f"sent something that is no answer: {_printable(said.decode('utf-8', 'replace'))[:80]!r}"
         return self._closed_error()
 
     def _closed_error(self) -> ChannelClosed:
-        """End the process and return the error that says how it ended."""
+        """End the process and return the error that describes how it ended."""
         returncode = self._end()
         if not self._ended_because:
             self._ended_because = "was stopped" if self._closed.is_set() else describe_exit(returncode)
@@ -268,7 +267,7 @@ class Channel:
         return kind(self._ended_because, self._log_tail(), self._kept_log, self._hint)
 
     def _end(self) -> int:
-        """Return the code that the process ended with by itself; kill it if it closed its output and lives on."""
+        """Return the exit code of the process; kill it if it closed its output but still runs."""
         if not self._ended_because and not self._closed.is_set():
             try:
                 self._process.wait(EXIT_GRACE_S)
@@ -278,22 +277,22 @@ class Channel:
         return self._process.returncode if self._process.returncode is not None else -signal.SIGKILL
 
     def _kill(self) -> None:
-        """Kill the process group, once: afterwards its number may belong to somebody else."""
+        """Kill the process group, once: afterwards its ID may be reused."""
         with self._killing:
             if self._killed:
                 return
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, signal.SIGKILL)
-            with contextlib.suppress(subprocess.TimeoutExpired):  # a process that hangs in a driver cannot be helped
+            with contextlib.suppress(subprocess.TimeoutExpired):  # a process that hangs in a driver cannot be killed
                 self._process.wait(EXIT_GRACE_S)
-            # A descendant may have left the group; the mark in its environment gives it away.
+            # A descendant may have left the group; the mark in its environment identifies it.
             for pid in marked(f"{MARK}={self._mark}"):
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.kill(pid, signal.SIGKILL)
             self._killed = True
 
     def _watch_memory(self, limit_bytes: int) -> None:
-        """Kill the process when it holds too much; runs in a thread until the process ends."""
+        """Kill the process above the memory limit; runs in a thread until the process ends."""
         while self._process.returncode is None and not self._closed.wait(WATCH_INTERVAL_S):
             if tree_rss_bytes(self._process.pid) > limit_bytes:
                 self._ended_because = f"used more memory than the limit of {_in_words(limit_bytes)}"
@@ -302,7 +301,7 @@ class Channel:
 
     @property
     def _kept_log(self) -> str:
-        """Where a user finds the log; nothing where none is kept."""
+        """Path of the log for the user; empty if the log is not kept."""
         return "" if str(self.log_path) == os.devnull else str(self.log_path)
 
     def _log_tail(self) -> str:
@@ -317,12 +316,12 @@ class Channel:
 
 
 def _in_words(limit_bytes: int) -> str:
-    """Return an amount of memory for people."""
+    """Return an amount of memory as text."""
     return f"{limit_bytes / 1e9:.1f} GB" if limit_bytes >= 1e9 else f"{limit_bytes / 1e6:.0f} MB"  # noqa: PLR2004 - a giga
 
 
 def _deadline(timeout_s: float | None) -> float | None:
-    """Return when a wait that begins now is over."""
+    """Return the end of a wait that begins now."""
     return None if timeout_s is None else time.monotonic() + timeout_s
 
 
@@ -340,10 +339,10 @@ def describe_exit(returncode: int) -> str:
 
 
 def open_log(log: Path) -> int:
-    """Return a file descriptor that adds to the end of a log.
+    """Return a file descriptor that appends to a log.
 
     Raises:
-        BadInputError: It cannot be written.
+        BadInputError: The log cannot be written.
     """
     try:
         return os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
@@ -353,5 +352,5 @@ def open_log(log: Path) -> int:
 
 
 def _printable(text: str) -> str:
-    """Return text without escape sequences and control characters: it comes from a stranger's program."""
+    """Return text without escape sequences and control characters: third-party programs print it."""
     return _CONTROL.sub("", text)

@@ -1,11 +1,11 @@
-"""What a shared library needs and what it gives, read from the ELF file itself.
+"""Versions that a shared library needs and defines, read from its ELF file.
 
-It needs Python 3.9 and its standard library, and knows nothing of edgeopt: the same file runs on the host and, pushed
-beside `libraries.py`, on a device. It reads what the system's own loader reads: the program headers and the dynamic
-section, since a stripped library may have no section headers. The layout is that of the System V ABI, chapters 4 and
-5, and of the Linux Standard Base for symbol versions (`.gnu.version_r`, `.gnu.version_d`).
+This file needs only Python 3.9 and the standard library, not edgeopt: it runs on the host and, pushed beside
+`libraries.py`, on a device. Like the system's loader, it reads the program headers and the dynamic section, since a
+stripped library may lack section headers. The layout is that of the System V ABI, chapters 4 and 5, and of the Linux
+Standard Base for symbol versions (`.gnu.version_r`, `.gnu.version_d`).
 
-Whatever is wrong with a file is a `ValueError` with a sentence about it; the caller knows its name.
+Any defect of a file raises a `ValueError` with a sentence about it; the caller knows the file's name.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ MACHINES = {
     243: "riscv64",
     258: "loongarch64",
 }
-"""Numbers of the field `e_machine`, in the words of `uname -m`."""
+"""Values of the field `e_machine`, as names of `uname -m`."""
 HARD_FLOAT = 0x05000400
-"""Flags of a 32-bit ARM file that follows version 5 of the EABI and passes numbers in floating point registers."""
+"""Flags of a 32-bit ARM file that follows EABI version 5 and passes floats in floating-point registers."""
 FAMILIES = ("GLIBC", "GLIBCXX", "CXXABI", "GCC")
-"""Families of versions that the system's C and C++ libraries define."""
+"""Version families that the system's C and C++ libraries define."""
 ALIASES = {"GLIBC_ABI_DT_RELR": "GLIBC_2.36"}
-"""A version without a number, and the first release that defines it."""
+"""Versions without a number, and the first release that defines each."""
 MOST_ENTRIES = 1 << 13
-"""Beyond this a table is no library's: the largest known have a few hundred entries."""
+"""Limit on table entries: the largest known tables have a few hundred."""
 LONGEST_NAME = 4096
 _VERSION = re.compile(r"({})_(\d+(?:\.\d+)*)".format("|".join(FAMILIES)))
 _LOAD, _DYNAMIC, _INTERPRETER = 1, 2, 3
@@ -50,39 +50,39 @@ _BASE, _WEAK = 1, 2
 
 
 def header(path: PathLike) -> dict[str, Any]:
-    """Return what a program or library was built for.
+    """Return the platform that a program or library was built for.
 
     Returns:
-        `machine` as `uname -m` has it, `bits` (32 or 64), `hard_float` (of 32-bit ARM), and `interpreter`, the loader
-        that a program asks for, or nothing.
+        `machine` as in `uname -m`, `bits` (32 or 64), `hard_float` (on 32-bit ARM), and `interpreter`, the loader
+        that a program requests, or empty.
 
     Raises:
-        ValueError: It is no ELF file, or a damaged one.
+        ValueError: It is not an ELF file, or damaged.
     """
     with _open(path) as stream:
         return _Library(stream).header()
 
 
 def needed(path: PathLike, bundled: Collection[str] = ()) -> dict[str, Any]:
-    """Return what a library needs from the system that loads it.
+    """Return the needs of a library on the system that loads it.
 
     Args:
         path: The library.
-        bundled: Names of libraries that come along with it; what it needs from those is no need.
+        bundled: Names of libraries that come with it; needs that these meet are left out.
 
     Returns:
         `machine` and `bits`; `versions`, the newest version needed of each family (`{"GLIBC": "2.34"}`); `libraries`,
-        the names of the libraries that it needs, those that come along left out.
+        the names of the libraries that it needs, without `bundled`.
 
     Raises:
-        ValueError: It is no ELF file, or a damaged one.
+        ValueError: It is not an ELF file, or damaged.
     """
     with _open(path) as stream:
         return needed_in(stream, bundled)
 
 
 def needed_in(stream: BinaryIO, bundled: Collection[str] = ()) -> dict[str, Any]:
-    """Return what `needed` returns, of a library in a file that is open already and can be sought in."""
+    """Return the result of `needed` for a library in an open, seekable file."""
     library = _Library(stream)
     wanted = (version for file, version, flags in library.wanted() if file not in bundled and not flags & _WEAK)
     names = [name for name in library.libraries() if name not in bundled]
@@ -90,10 +90,10 @@ def needed_in(stream: BinaryIO, bundled: Collection[str] = ()) -> dict[str, Any]
 
 
 def provided(path: PathLike) -> dict[str, str]:
-    """Return the newest version of each family that a library defines: of `libc.so.6`, `libstdc++.so.6` and the like.
+    """Return the newest version of each family that a library such as `libc.so.6` defines.
 
     Raises:
-        ValueError: It is no ELF file, or a damaged one.
+        ValueError: It is not an ELF file, or damaged.
     """
     with _open(path) as stream:
         return newest(_Library(stream).defined())
@@ -110,12 +110,12 @@ def newest(names: Iterable[str]) -> dict[str, str]:
 
 
 def numbers(version: str) -> tuple[int, ...]:
-    """Return a version as numbers that can be compared; nothing is older than everything."""
+    """Return a version as comparable numbers; the empty version is the oldest."""
     return tuple(int(part) for part in version.split(".") if part)
 
 
 def _open(path: PathLike) -> BinaryIO:
-    """Open a file; a pipe would hang, and a loop of links has no end."""
+    """Open a regular file; reject a pipe, which would hang, and a loop of links."""
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116 - a path may be a text
             raise ValueError("it is no regular file")
@@ -125,7 +125,7 @@ def _open(path: PathLike) -> BinaryIO:
 
 
 class _Library:
-    """An ELF file: every read is checked against its end, every table against a limit."""
+    """An ELF file: each read is checked against its size, each table against a limit."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
@@ -148,7 +148,7 @@ class _Library:
         self._names = next((value for tag, value in self._dynamic if tag == _NAMES), None)
 
     def header(self) -> dict[str, Any]:
-        """Return what the file was built for."""
+        """Return the platform that the file was built for."""
         found = next((self._read(at, size) for kind, at, _, size in self._segments if kind == _INTERPRETER), b"")
         return {
             "machine": self.machine,
@@ -158,7 +158,7 @@ class _Library:
         }
 
     def libraries(self) -> list[str]:
-        """Return the names of the libraries that it needs, in their order."""
+        """Return the names of the libraries that it needs, in order."""
         return [self._name(value) for tag, value in self._dynamic if tag == _NEEDED]
 
     def wanted(self) -> Iterator[tuple[str, str, int]]:
@@ -169,19 +169,19 @@ class _Library:
                 yield name, self._name(version), flags
 
     def defined(self) -> Iterator[str]:
-        """Yield every version that it defines, but for the one that is its own name."""
+        """Yield every version that it defines, except its own name."""
         for at, (_, flags, _, _, _, first, _) in self._chain("HHHHIII", _DEFINED, _DEFINED_COUNT):
             if not flags & _BASE:
                 yield self._name(self._unpack("II", at + first)[0])
 
     def _chain(self, form: str, start: int, count: int) -> Iterator[tuple[int, tuple[int, ...]]]:
-        """Yield the entries of a table that the dynamic section tells, each with its offset; none where it has none."""
+        """Yield the entries of a table in the dynamic section, each with its offset; none if it lacks the table."""
         told = dict(self._dynamic)
         if start in told:
             yield from self._walk(form, self._offset(told[start]), told.get(count, 0))
 
     def _walk(self, form: str, offset: int, count: int) -> Iterator[tuple[int, tuple[int, ...]]]:
-        """Yield so many entries, each with its offset; the last field of one says how far the next is away."""
+        """Yield up to `count` entries with their offsets; the last field is the distance to the next entry."""
         for _ in range(count):
             self._walked += 1
             if self._walked > MOST_ENTRIES:
@@ -193,7 +193,7 @@ class _Library:
             offset += fields[-1]
 
     def _read_segments(self, table: int, entry_size: int, count: int) -> Iterator[tuple[int, int, int, int]]:
-        """Yield kind, offset in the file, address in memory and size in the file of every segment."""
+        """Yield kind, file offset, memory address and file size of every segment."""
         for index in range(count):
             if self.bits == 32:  # noqa: PLR2004
                 kind, offset, address, _, size = self._unpack("IIIII", table + index * entry_size)
@@ -202,7 +202,7 @@ class _Library:
             yield kind, offset, address, size
 
     def _read_dynamic(self) -> Iterator[tuple[int, int]]:
-        """Yield tag and value of the dynamic section; a file that is linked to nothing has none."""
+        """Yield tags and values of the dynamic section; a statically linked file lacks it."""
         form = "II" if self.bits == 32 else "QQ"  # noqa: PLR2004
         step = struct.calcsize("=" + form)
         offset, size = next(((at, size) for kind, at, _, size in self._segments if kind == _DYNAMIC), (0, 0))
@@ -215,7 +215,7 @@ class _Library:
             yield tag, value
 
     def _offset(self, address: int) -> int:
-        """Return where in the file an address of the loaded library lies."""
+        """Return the file offset of an address in the loaded library."""
         for kind, offset, start, size in self._segments:
             if kind == _LOAD and start <= address < start + size:
                 return offset + address - start
@@ -236,7 +236,7 @@ class _Library:
         return struct.unpack(form, self._read(offset, struct.calcsize(form)))
 
     def _read(self, offset: int, size: int) -> bytes:
-        """Return bytes of the file, all of them."""
+        """Return exactly `size` bytes of the file."""
         if offset + size > self._size:
             raise ValueError(f"it is cut short: {offset + size} bytes are told, {self._size} are there")
         self._stream.seek(offset)

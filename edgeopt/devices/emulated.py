@@ -1,7 +1,7 @@
 """Emulates another x86 processor with qemu-user: shows the results of artifacts there, not their times.
 
 qemu runs a Python of this machine, with its packages, and answers CPUID as the named processor would, so that runtimes
-choose the kernels which they would choose on it.
+choose the same kernels as on that processor.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ EXAMPLE = f"{SCHEME}Haswell"
 UNTIMED = "emulated processor"
 PROGRAMS = ("qemu-x86_64", "qemu-x86_64-static")
 OLDEST = (10, 0)
-"""qemu 7.2 computes wrong results with AVX2: a float LSTM in OpenVINO had 2 dB instead of 132 dB. 10.0 is right."""
+"""qemu 7.2 computes wrong results with AVX2: a float LSTM in OpenVINO had 2 dB instead of 132 dB. 10.0 is correct."""
 INSTALL = (
     "Debian 13, Ubuntu 25.04 or newer: apt install qemu-user;"
     " Debian 12: apt install -t bookworm-backports qemu-user-static"
@@ -44,10 +44,10 @@ class EmulatedDevice(LocalDevice):
 
     Args:
         model: qemu's name for the processor: `Haswell`, `Nehalem`.
-        name: What the user calls the device; its address if empty.
+        name: Name of the device; its address if empty.
 
     Raises:
-        UsageError: The model cannot be a processor's name.
+        UsageError: The model is not a valid processor name.
     """
 
     untimed = UNTIMED
@@ -62,7 +62,7 @@ class EmulatedDevice(LocalDevice):
         self._program, self._version = "", ""
 
     def connect(self) -> None:
-        """Check that qemu can emulate the processor, and that Python runs on it.
+        """Check that qemu can emulate the processor and that Python runs on it.
 
         Raises:
             DeviceError: qemu-user is missing or too old, or cannot emulate this processor.
@@ -78,20 +78,20 @@ class EmulatedDevice(LocalDevice):
             raise DeviceError(message, hint=f"name an older processor, for instance {EXAMPLE}")
 
     def facts(self) -> Facts:
-        """Return what the emulated processor is, in what is otherwise this machine."""
+        """Return the facts of this machine, with the emulated processor."""
         facts = super().facts()
-        # TCG, qemu's emulation, has no 8-bit dot product; /proc/cpuinfo is that of the real processor.
+        # TCG, qemu's emulation, lacks an 8-bit dot product; /proc/cpuinfo describes the real processor.
         details = {**facts.details, "emulated": self._emulator, "int8_features": "none"}
         if self.name != self.uri:
             details["name"] = self.name
         return replace(facts, cpu=self._model, details=details)
 
     def health(self) -> Health:
-        """Return how this machine is, marked as emulated."""
+        """Return the current state of this machine, marked as emulated."""
         return replace(super().health(), emulated=self._emulator)
 
     def warm_up(self) -> None:
-        """Do nothing: qemu has a thread of its own, and a process with threads cannot be forked safely."""
+        """No-op: qemu has its own thread, and a process with threads cannot be forked safely."""
 
     def _python(self, python: str) -> list[str]:
         """Return the command that starts Python on the emulated processor."""
@@ -99,11 +99,11 @@ class EmulatedDevice(LocalDevice):
 
     @property
     def _emulator(self) -> str:
-        """The name and version of what computes the instructions."""
+        """Name and version of the emulator."""
         return f"qemu-user {self._version}"
 
     def _probe(self) -> str:
-        """Return what qemu prints on standard error when it starts Python on the processor.
+        """Return the standard error of qemu from starting Python on the processor.
 
         Raises:
             DeviceError: Python does not run on it.
@@ -120,7 +120,7 @@ def find_qemu() -> tuple[str, str]:
     """Return the path and the version of the qemu-user that emulates x86 processors here.
 
     Raises:
-        DeviceError: There is none, or it is too old.
+        DeviceError: qemu-user is missing or too old, or this is not x86-64 Linux.
     """
     if sys.platform != "linux" or platform.machine() != "x86_64":
         message = "qemu-user emulates x86 processors for edgeopt on x86-64 Linux only"
@@ -157,10 +157,10 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 
 def _run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    """Run qemu and return what it printed.
+    """Run qemu and return its output.
 
     Raises:
-        DeviceError: It cannot be started, or does not end.
+        DeviceError: It cannot be started, or does not end in time.
     """
     try:
         return subprocess.run(

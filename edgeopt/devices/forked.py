@@ -1,6 +1,6 @@
-"""How a process is forked from a parent that `measure/forking.py` runs.
+"""Forks a process from a parent that `measure/forking.py` runs.
 
-One file, standard library only: the host uses it, and the guard on a device.
+One file, standard library only: the host and the guard on a device use it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 ANSWER_BYTES = 1 << 16
 FORK_S = 120.0
-"""The longest time that a fork may take, with the import that it may have to wait for."""
+"""Maximum time for a fork, including the import that it may wait for."""
 PEER = struct.Struct("3i")
 """The process, user and group at the other end of a socket (Linux, `unix(7)`)."""
 BACKEND, LEGACY = "KERAS_BACKEND", "TF_USE_LEGACY_KERAS"
@@ -33,7 +33,7 @@ TENSORFLOW = "tensorflow"
 
 
 class ForkedProcess:
-    """A process that was forked from a parent, with the parts of `Popen` that a channel or a guard uses."""
+    """A process forked from a parent, with the parts of `Popen` that a channel or a guard uses."""
 
     def __init__(self, pid: int, stdin: int, stdout: int | None, exit_code: int) -> None:
         self.pid = pid
@@ -41,13 +41,13 @@ class ForkedProcess:
         self.stdout = None if stdout is None else os.fdopen(stdout, "rb")
         self.returncode: int | None = None
         """Negative for a signal."""
-        # Not closed when it was read: another thread may be waiting for it.
+        # Not closed after reading: another thread may be waiting for it.
         self._exit_code = exit_code
         weakref.finalize(self, os.close, exit_code)
         self._reading = threading.Lock()
 
     def poll(self) -> int | None:
-        """Return the exit code if the process has ended."""
+        """Return the exit code if the process has ended, else None."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             return self.wait(0)
         return None
@@ -56,14 +56,14 @@ class ForkedProcess:
         """Wait for the end and return the exit code.
 
         Raises:
-            subprocess.TimeoutExpired: It has not ended by then.
+            subprocess.TimeoutExpired: The process still runs.
         """
         if self.returncode is None and not is_readable(self._exit_code, timeout):
             raise subprocess.TimeoutExpired(str(self.pid), timeout or 0)
         with self._reading:
             if self.returncode is None:
                 said = os.read(self._exit_code, 64)
-                self.returncode = int(said) if said else -signal.SIGKILL  # its parent had ended and could not say
+                self.returncode = int(said) if said else -signal.SIGKILL  # its parent ended before it could report
             return self.returncode
 
 
@@ -71,11 +71,11 @@ def connect(name: str) -> socket.socket:
     """Return a new socket to the parent that listens under a name.
 
     Raises:
-        OSError: There is none, or another user listens there: anybody may take a name that is free.
+        OSError: Nobody listens there, or another user does: anybody may take a free name.
     """
     parent = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     try:
-        parent.connect(f"\0{name}")  # in no folder: the path of one may be too long for a socket
+        parent.connect(f"\0{name}")  # abstract: the path of a folder may be too long for a socket
         if peer_user(parent) != os.getuid():
             raise PermissionError(errno.EPERM, f"another user listens as {name}")
     except OSError:
@@ -91,7 +91,7 @@ def peer_user(connection: socket.socket) -> int:
 
 
 def has_same_keras(environment: Mapping[str, str]) -> bool:
-    """Tell whether these variables select the Keras that a parent has imported."""
+    """Return whether these variables select the Keras that a parent has imported."""
     return LEGACY not in environment and environment.get(BACKEND, TENSORFLOW) == TENSORFLOW
 
 
@@ -101,10 +101,10 @@ def fork(
     """Return a new process; None if the parent has ended or cannot fork.
 
     Args:
-        parent: The socket to it.
-        message: What the process is to be; see `measure/forking.py`.
+        parent: Socket to the parent.
+        message: Description of the process; see `measure/forking.py`.
         errors: Its standard error.
-        stdout: Its standard output; a pipe, `ForkedProcess.stdout`, when None.
+        stdout: Its standard output; if None, a pipe, `ForkedProcess.stdout`.
     """
     stdin, to_stdin = os.pipe()
     exit_code, exit_pipe = os.pipe()
@@ -115,7 +115,7 @@ def fork(
         theirs.append(stdout)
         ours.append(from_stdout)
     answer: dict[str, Any] = {}
-    with contextlib.suppress(OSError):  # it has ended, or the variables are more than a message can hold
+    with contextlib.suppress(OSError):  # it has ended, or the variables exceed the message size
         socket.send_fds(parent, [json.dumps(message).encode()], [stdin, stdout, errors, exit_pipe])
         answer = hear(parent, FORK_S)
     for descriptor in theirs:
@@ -128,7 +128,7 @@ def fork(
 
 
 def hear(parent: socket.socket, limit_s: float) -> dict[str, Any]:
-    """Return the next message of a parent; an empty one if none comes in time or it has ended."""
+    """Return the next message of a parent; empty if none comes in time or it has ended."""
     with contextlib.suppress(OSError, ValueError):
         if is_readable(parent.fileno(), limit_s):
             answer: dict[str, Any] = json.loads(parent.recv(ANSWER_BYTES))
@@ -137,7 +137,7 @@ def hear(parent: socket.socket, limit_s: float) -> dict[str, Any]:
 
 
 def is_readable(descriptor: int, limit_s: float | None) -> bool:
-    """Wait until there is something to read; `select` accepts no descriptor above 1,023."""
+    """Return whether data comes in time; `select` rejects descriptors above 1,023."""
     waiting = select.poll()
     waiting.register(descriptor, select.POLLIN)
     return bool(waiting.poll(None if limit_s is None else limit_s * 1000))

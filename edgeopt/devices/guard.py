@@ -1,21 +1,21 @@
-"""The parent of every process that edgeopt starts on a device: one file that runs there, the same bytes everywhere.
+"""The parent of every process that edgeopt starts on a device: one file, the same bytes everywhere.
 
 It needs Python 3.9 and the files `proctree.py` and `forked.py` beside it. Its argument is one JSON object:
 
-    argv                what to start
-    parent              the name under which a process listens that has imported what it needs, and from which it is
-                        forked (`measure/forking.py`); empty for none
+    argv                the command to start
+    parent              the name under which a parent listens that has done the imports and forks the process
+                        (`measure/forking.py`); empty for none
     environment         variables to add
     mark                `NAME=value`, in the environment of everything that the process starts
-    silence_s           end it when the host has said nothing for so long: the host is gone, or the link is
-    memory_limit_bytes  end it when it and its children hold more; null for what is free, but for a tenth; 0: never
+    silence_s           end it if the host is silent for longer: host or connection is lost
+    memory_limit_bytes  end it if it and its children hold more; capped at, and if null, 0.9 of free memory; 0: never
     cores               the cores that it may use; null for all
 
-Standard input goes to the process line by line. `!SECONDS` before a line says how long its answer may take: after that
-the process is ended. Such a mark alone is a sign of life from the host, which still waits for the answer; an empty line
-is one too, and says that nothing is asked. Both go nowhere. The process has standard output and error to itself. When
-it has ended, the last line on standard output says how: `{"ended": CODE, "because": TEXT}`, with the text of what the
-guard ended it for.
+Standard input goes to the process line by line. `!SECONDS` before a line limits the time for its answer; after that the
+process is ended. Alone, it is a heartbeat from a host that still waits for the answer; an empty line is a heartbeat
+from a host that waits for nothing. Heartbeats are not forwarded. Only the process writes to standard output and error
+until it has ended; then the last line on standard output is `{"ended": CODE, "because": TEXT}`, with the reason if the
+guard ended it.
 """
 
 from __future__ import annotations
@@ -45,31 +45,30 @@ else:
 WATCH_S = 0.2
 READ_BYTES = 1 << 16
 LIMIT = b"!"
-"""No message of the host begins like this."""
+"""Messages of the host never begin like this."""
 FREE_SHARE = 0.9
-"""How much of the free memory a process may take: with more, the system begins to end others."""
+"""Share of the free memory that a process may use: above it, the system begins to kill others."""
 AGAIN_S = 0.1
-"""When to look again for what is to be ended: a program that is just being started bears no mark for a moment."""
+"""Delay before a second search for marked processes: a starting program briefly lacks the mark."""
 WAIT_S = 5.0
-"""How long a process may take to end by itself when its input has ended."""
+"""Time for a process to end by itself after its input has ended."""
 
 
 class Guard:
-    """Starts one process and ends it, with everything that it started, when it must not go on."""
+    """Starts one process, and ends it and everything that it started when it must not continue."""
 
     def __init__(self, wanted: dict[str, Any]) -> None:
         self._wanted = wanted
         self._because = ""
         self._heard = time.monotonic()
         self._limit_s = math.inf
-        """How long, from what was heard last, the answer may take that the host waits for; without end when it waits
-        for none."""
+        """Time limit of the pending answer, from the last input; infinite if no answer is pending."""
         name, _, value = wanted["mark"].partition("=")
         variables = {**os.environ, **wanted["environment"], name: value}
         self._process = self._fork(variables) or self._start(variables)
 
     def run(self) -> int:
-        """Return the code that the process ended with; negative for a signal."""
+        """Return the exit code of the process; negative for a signal."""
         threading.Thread(target=self._watch, daemon=True).start()
         threading.Thread(target=self._forward, daemon=True).start()
         code = self._process.wait()
@@ -78,11 +77,11 @@ class Guard:
 
     @property
     def because(self) -> str:
-        """Why the guard ended the process; empty when it did not."""
+        """Reason why the guard ended the process; empty if it did not."""
         return self._because
 
     def _fork(self, variables: dict[str, str]) -> ForkedProcess | None:
-        """Return a process forked from the wanted parent, which keeps to the same cores; None if there is none."""
+        """Return a process forked from the wanted parent, on the same cores; None if impossible."""
         if not self._wanted["parent"] or not has_same_keras(variables):
             return None
         message = {"run": self._wanted["argv"][1:], "env": variables, "cwd": os.getcwd()}  # noqa: PTH109
@@ -104,7 +103,7 @@ class Guard:
         os.sched_setaffinity(0, self._wanted["cores"])
 
     def _forward(self) -> None:
-        """Hand what the host says to the process; an end of it is the end of the process too."""
+        """Forward the host's input to the process; end the process when the input ends."""
         stdin, rest = self._process.stdin, b""
         with contextlib.suppress(OSError), selectors.DefaultSelector() as selector:
             selector.register(0, selectors.EVENT_READ)
@@ -121,12 +120,12 @@ class Guard:
         with contextlib.suppress(OSError):
             if stdin is not None:
                 stdin.close()
-        if self._limit_s == math.inf:  # nobody waits for what it does, so it does nothing
+        if self._limit_s == math.inf:  # no answer is pending: it may exit by itself
             time.sleep(WAIT_S)
         self._stop("the host is gone")
 
     def _hear(self, line: bytes) -> bytes:
-        """Return what of a line is for the process."""
+        """Return the part of a line that is for the process."""
         if not line:
             self._limit_s = math.inf
         elif line.startswith(LIMIT):
@@ -135,7 +134,7 @@ class Guard:
         return line and line + b"\n"
 
     def _watch(self) -> None:
-        """End the process when the host is silent, when it takes too long, or when it holds too much memory."""
+        """End the process if the host is silent, the answer late, or the memory limit exceeded."""
         silence_s = self._wanted["silence_s"]
         wanted_bytes = self._wanted["memory_limit_bytes"]
         limit_bytes = min(wanted_bytes or sys.maxsize, int(FREE_SHARE * free_bytes()))
@@ -155,7 +154,7 @@ class Guard:
             self._end_all()
 
     def _end_all(self) -> None:
-        """Kill the group of the process, and what has left the group but bears the mark."""
+        """Kill the group of the process, and marked processes that have left it."""
         with contextlib.suppress(OSError):
             os.killpg(self._process.pid, signal.SIGKILL)
         for pause_s in (AGAIN_S, 0.0):
@@ -166,8 +165,8 @@ class Guard:
 
 
 def free_bytes() -> int:
-    """Return the memory that is free on this machine; more than any has where the system does not tell."""
-    # `observer.available_bytes` knows more, but would have to be loaded beside what is about to be measured.
+    """Return the free memory of this machine; `sys.maxsize` if unknown."""
+    # `observer.available_bytes` covers more, but would be loaded beside the process that is about to be measured.
     with contextlib.suppress(OSError, ValueError, IndexError), open("/proc/meminfo", encoding="ascii") as file:  # noqa: PTH123
         for line in file:
             if line.startswith("MemAvailable:"):
@@ -176,9 +175,9 @@ def free_bytes() -> int:
 
 
 def main() -> None:
-    """Guard one process and say how it ended."""
+    """Guard one process and report how it ended."""
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a lost link must not end the guard before the process
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a lost connection must not end the guard before the process
     wanted = json.loads(sys.argv[1])
     because = missing_cores(wanted["cores"] or ())
     if because:
@@ -189,7 +188,7 @@ def main() -> None:
 
 
 def missing_cores(wanted: Iterable[int]) -> str:
-    """Return that some cores are not to be had here, or nothing."""
+    """Return a message if some cores are not available, else an empty text."""
     if not wanted:
         return ""
     there = os.sched_getaffinity(0)
@@ -198,7 +197,7 @@ def missing_cores(wanted: Iterable[int]) -> str:
 
 
 def tell(code: int, because: str) -> None:
-    """Say how the process ended, to a host that may be gone."""
+    """Report how the process ended, to a host that may be gone."""
     with contextlib.suppress(OSError):
         os.write(1, json.dumps({"ended": code, "because": because}).encode() + b"\n")
 

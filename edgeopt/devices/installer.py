@@ -1,16 +1,16 @@
 """Makes a Python environment on a device and installs into it: one file that runs there, the same bytes everywhere.
 
-It needs Python 3.9 and its standard library. It is asked over standard input and output, one JSON message a line:
+It needs only Python 3.9 and the standard library. Requests and answers are lines of JSON on standard input and output:
 
     make      folder, final, pip   -> python: makes an environment in `folder` that will lie in `final`; `pip` is the
                                       wheel of pip, or null for the one that comes with this Python
     install   arguments            -> ok, said: runs `pip install` with these arguments in it
-    finish    about                -> python: puts it into place of an older one, with a file that tells `about`
+    finish    about                -> python: replaces an older one with it, and stores `about` in a file there
     drop      folders              -> removes them
-    about     final                -> about: what that file tells of the environment that is there; null for none
+    about     final                -> about: the contents of that file; null if it is missing
 
-A Python without the module `venv` gets a folder of packages, and a `python` that finds them. An answer with the key
-`error` says what went wrong.
+Without the module `venv`, the environment is a folder of packages and a `python` that finds them. If a request fails,
+the answer has the key `error`, with the reason.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
     from typing import Any
 
 COMPLETE = "edgeopt-environment.json"
-"""What marks an environment as edgeopt's, made to the end."""
+"""The file that marks an environment as edgeopt's, and as complete."""
 SITE, PYTHON = "site", os.path.join("bin", "python")  # noqa: PTH118
 MOST_SAID = 2000
 
 
 class Environment:
-    """An environment that is being made."""
+    """An environment in the making."""
 
     def __init__(self, folder: str, final: str, pip: str | None) -> None:
         self._folder, self._final = folder, final
@@ -50,7 +50,7 @@ class Environment:
         self._pip[0] = self.python
 
     def install(self, arguments: list[str]) -> dict[str, Any]:
-        """Run `pip install`; what it needs of temporary room is taken beside the environment, not in memory."""
+        """Run `pip install`; its temporary files lie beside the environment, not in memory."""
         scratch = self._folder + ".tmp"
         os.makedirs(scratch, exist_ok=True)  # noqa: PTH103
         argv = [*self._pip, "install", "--only-binary=:all:", "--no-compile", *self._options, *arguments]
@@ -68,7 +68,7 @@ class Environment:
         return {"ok": done.returncode == 0, "said": done.stdout.decode("utf-8", "replace")[-MOST_SAID:]}
 
     def finish(self, about: dict[str, Any]) -> dict[str, Any]:
-        """Put the environment into its place; an older one goes."""
+        """Move the environment into place and remove an older one."""
         with open(os.path.join(self._folder, COMPLETE), "w", encoding="utf-8") as file:  # noqa: PTH118, PTH123
             json.dump(about, file)
         old = self._final + ".old"
@@ -80,7 +80,7 @@ class Environment:
         return {"python": os.path.join(self._final, PYTHON)}  # noqa: PTH118
 
     def _make_folder(self) -> None:
-        """Make a folder of packages, and a program that is this Python with them, wherever of the two it lies."""
+        """Make a folder of packages, and a `python` that finds them before and after the move."""
         site = os.path.join(self._folder, SITE)  # noqa: PTH118
         os.makedirs(site)  # noqa: PTH103
         os.makedirs(os.path.dirname(self.python))  # noqa: PTH103, PTH120
@@ -92,7 +92,7 @@ class Environment:
 
 
 def about(final: str) -> Any:
-    """Return what was written down of an environment, None where there is none that was made to the end."""
+    """Return the stored `about` of an environment, None if it is missing or incomplete."""
     try:
         with open(os.path.join(final, COMPLETE), encoding="utf-8") as file:  # noqa: PTH118, PTH123
             return json.load(file)
@@ -101,7 +101,7 @@ def about(final: str) -> Any:
 
 
 def main() -> None:
-    """Answer until the host has no more to ask."""
+    """Answer requests until the input ends."""
     made: Environment | None = None
     for line in sys.stdin:
         message = json.loads(line)
@@ -121,7 +121,7 @@ def main() -> None:
                 said = made.install(message["arguments"])
             else:
                 said = made.finish(message["about"])
-        except Exception as error:  # noqa: BLE001 - the host shows it
+        except Exception as error:  # noqa: BLE001 - the host reports it
             said = {"error": f"{type(error).__name__}: {error}"}
         sys.stdout.write(json.dumps(said) + "\n")
         sys.stdout.flush()

@@ -1,11 +1,11 @@
-"""What a device's system gives to the libraries of Python packages, and what those that are installed there lack.
+"""Library versions that a device's system provides, and those that its Python packages lack.
 
-It needs Python 3.9, its standard library and, side by side with it, `elf.py` and `system.py`, and knows nothing of
-edgeopt: it is pushed to a device together with these and started there. As a program it takes names of distributions
-and prints one line of JSON: `provided`, what `provided_here` returns, and `distributions`, what `check` returns.
+This file needs only Python 3.9, the standard library and, beside it, `elf.py` and `system.py`, not edgeopt: it is
+pushed to a device together with these and started there. As a program it takes names of distributions and prints one
+line of JSON with `provided`, the result of `provided_here`, and `distributions`, the result of `check`.
 
-A wheel's tag is what its builder promised; the versions that its libraries name are what the loader will ask for. The
-two differ: the wheel of `ai-edge-litert` 2.3 for aarch64 says glibc 2.27 and needs 2.34.
+A wheel's tag is its builder's promise; the loader looks for the versions that its libraries name. The two can differ:
+the wheel of `ai-edge-litert` 2.3 for aarch64 is tagged glibc 2.27 and needs 2.34.
 """
 
 from __future__ import annotations
@@ -35,25 +35,25 @@ if TYPE_CHECKING:
 
 LIBC = re.compile(r"/libc(?:\.so\.6|-2\.\d+\.so)$")
 CXX = ("libstdc++.so.6", "libgcc_s.so.1")
-"""The libraries beside the C library whose versions wheels ask for."""
+"""Libraries besides the C library whose versions wheels need."""
 LEGACY = {17: "manylinux2014", 12: "manylinux2010", 5: "manylinux1"}
-"""Older names of tags, by the minor version of glibc that they stand for (PEP 599, 571, 513)."""
+"""Older tag names, by the minor version of glibc that they stand for (PEP 599, 571, 513)."""
 OLDEST_GLIBC = {"x86_64": 5, "i686": 5}
-"""The oldest minor version of glibc that a tag can name, where it is not 17 (PEP 600)."""
+"""The oldest minor version of glibc that a tag can name, if not 17 (PEP 600)."""
 MANYLINUX = ("x86_64", "i686", "aarch64", "armv7l", "ppc64", "ppc64le", "s390x", "loongarch64", "riscv64")
 LOADER_LIMIT_S = 10
 RELEASE = "/etc/os-release"
 
 
 def provided_here() -> dict[str, Any]:
-    """Return what this system and this Python give to packages.
+    """Return the features of this system and this Python that packages depend on.
 
     Returns:
-        `machine`, for which this Python was built, as `uname -m` has it; `libc` (`glibc`, `musl`, `bionic` or
-        nothing) and `libc_version`; `versions`, the newest of each family that the system's libraries define;
-        `python`, `executable`, `tag`, `abi` and `platforms` (as pip tags wheels, the best first); `markers`, by
-        which pip decides what is required here (PEP 508); `pip`, `venv` and `managed`, whether this Python has the
-        two and belongs to the system's own packages (PEP 668); `root`; `system`, of `/etc/os-release`.
+        `machine`, for which this Python was built, as in `uname -m`; `libc` (`glibc`, `musl`, `bionic` or empty)
+        and `libc_version`; `versions`, the newest of each family that the system's libraries define; `python`,
+        `executable`, `implementation`, `tag`, `abi` and `platforms` (pip's wheel tags, the best first); `markers`,
+        the variables of PEP 508; `pip`, `venv` and `managed`, whether this Python has the two and belongs to the
+        system's own packages (PEP 668); `root`, whether it runs as root; `system`, from `/etc/os-release`.
     """
     built = _header(sys.executable)
     libc, version = _libc(built["interpreter"])
@@ -80,29 +80,29 @@ def provided_here() -> dict[str, Any]:
 
 
 def check(distributions: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """Return, by name, whether the system gives what the libraries of these distributions need.
+    """Return, by name, whether the system meets the needs of these distributions' libraries.
 
     Returns:
-        `version`, None where the distribution is not installed; `unmet`, what `unmet` returns, with an entry of the
-        family `file` for each library that is missing or damaged (`has` says how), and one of the family `python`
-        where it was built for another Python; `ok`, whether it is installed and lacks nothing. What was not
-        installed by pip lists no files, and is taken to fit: it came with the system.
+        `version`, None if the distribution is not installed; `unmet`, the result of `unmet`, with an entry of the
+        family `file` for each library that is missing or damaged (`has` describes it), and one of the family
+        `python` if it was built for another Python; `ok`, whether it is installed and `unmet` is empty. A
+        distribution that pip did not install lists no files and is assumed to fit: it came with the system.
     """
     machine, versions = _header(sys.executable)["machine"], _versions(_libc("")[1])
     return {name: _check(name, machine, versions) for name in distributions}
 
 
 def unmet(needs: Mapping[str, Mapping[str, Any]], machine: str, versions: Mapping[str, str]) -> list[dict[str, str]]:
-    """Return which needs of some libraries a system does not meet.
+    """Return the needs of libraries that a system does not meet.
 
     Args:
-        needs: By file, what `elf.needed` returned of it.
-        machine: For which programs the system is.
+        needs: By file, the result of `elf.needed`.
+        machine: The system's machine type, as in `uname -m`.
         versions: By family, the newest version that the system defines.
 
     Returns:
-        At most one entry for each family and one for the machine, the farthest from being met: `file`, `family`
-        (`machine` or one of `elf.FAMILIES`), `wanted` and `has`, which is nothing where the system has none.
+        At most one entry for the machine and one per family, for the newest version that is missing: `file`,
+        `family` (`machine` or one of `elf.FAMILIES`), `wanted` and `has`, empty if the system lacks the family.
     """
     found: dict[str, dict[str, str]] = {}
     for file, need in sorted(needs.items()):
@@ -118,12 +118,12 @@ def unmet(needs: Mapping[str, Mapping[str, Any]], machine: str, versions: Mappin
 
 
 def is_library(name: str) -> bool:
-    """Tell whether a file's name is that of a shared library: `libm.so`, `libm.so.6`."""
+    """Return whether a file has the name of a shared library: `libm.so`, `libm.so.6`."""
     return re.search(r"\.so(\.\d+)*$", name) is not None
 
 
 def _check(name: str, machine: str, versions: Mapping[str, str]) -> dict[str, Any]:
-    """Return what `check` returns of one distribution."""
+    """Return the entry of `check` for one distribution."""
     try:
         distribution = importlib.metadata.distribution(name)
     except importlib.metadata.PackageNotFoundError:
@@ -143,7 +143,7 @@ def _check(name: str, machine: str, versions: Mapping[str, str]) -> dict[str, An
 
 
 def _other_python(name: str, wheel: str) -> list[dict[str, str]]:
-    """Return an entry where what was installed is for other Pythons alone, by the tags in its file `WHEEL`."""
+    """Return an entry if the tags in the file `WHEEL` are for other Pythons only."""
     own = sys.version_info[:2]
     built = []
     for tag in re.findall(r"^Tag: (\S+)$", wheel, re.MULTILINE):
@@ -158,7 +158,7 @@ def _other_python(name: str, wheel: str) -> list[dict[str, str]]:
 
 
 def _needed(path: str, bundled: Collection[str]) -> dict[str, Any] | str:
-    """Return what a library needs, or a sentence about what is wrong with it."""
+    """Return the needs of a library, or a sentence that describes its defect."""
     try:
         return elf.needed(path, bundled)
     except ValueError as error:
@@ -170,7 +170,7 @@ def _entry(file: str, family: str, wanted: str, has: str) -> dict[str, str]:
 
 
 def _header(executable: str) -> dict[str, Any]:
-    """Return what a program was built for; of a system without ELF files only what it says itself."""
+    """Return the ELF header of a program; without one, the machine that `platform` reports."""
     try:
         return elf.header(executable)
     except ValueError:
@@ -178,7 +178,7 @@ def _header(executable: str) -> dict[str, Any]:
 
 
 def _libc(interpreter: str) -> tuple[str, str]:
-    """Return name and version of the C library of this process; both may be nothing."""
+    """Return name and version of the C library of this process; both may be empty."""
     name, version = system.libc(_say_libc(interpreter))
     if name:
         return name, ".".join(re.findall(r"\d+", version)[:2])
@@ -190,8 +190,8 @@ def _libc(interpreter: str) -> tuple[str, str]:
 
 
 def _say_libc(interpreter: str) -> str:
-    """Return what the C library of this process says of itself; musl's does so by its loader, without a program."""
-    with contextlib.suppress(AttributeError, OSError, ValueError):  # other C libraries do not know the name
+    """Return the version text of this process's C library; musl's loader prints it if run without a program."""
+    with contextlib.suppress(AttributeError, OSError, ValueError):  # other C libraries lack this name
         if said := os.confstr("CS_GNU_LIBC_VERSION"):
             return said
     if "/ld-musl-" not in interpreter:
@@ -204,7 +204,7 @@ def _say_libc(interpreter: str) -> str:
 
 
 def _versions(glibc: str) -> dict[str, str]:
-    """Return, by family, the newest version that the libraries define which this process would load."""
+    """Return, by family, the newest version in the libraries that this process loads."""
     found = {"GLIBC": glibc} if glibc else {}
     for name in CXX:
         _load(name)
@@ -215,19 +215,19 @@ def _versions(glibc: str) -> dict[str, str]:
                 given = elf.provided(path)
             except ValueError:
                 continue
-            # libgcc of aarch64 defines a single old name of the C library's family.
+            # libgcc on aarch64 defines one old version of the C library's family.
             newer = {key: text for key, text in given.items() if elf.numbers(text) > elf.numbers(found.get(key, ""))}
             found.update(newer)
     return found
 
 
 def _load(name: str) -> None:
-    """Load a library as a package would, so that the loader itself says which file it takes."""
+    """Load a library as a package would, so that the file chosen by the loader is mapped."""
     try:
         import ctypes
 
         ctypes.CDLL(name)
-    except (ImportError, OSError):  # a small Python has no ctypes, a small system no C++
+    except (ImportError, OSError):  # a minimal Python lacks ctypes, a minimal system C++
         return
 
 
@@ -241,7 +241,7 @@ def _mapped() -> list[str]:
 
 
 def _platforms(built: Mapping[str, Any], libc: str, version: str) -> Iterator[str]:
-    """Yield the tags of platforms whose wheels pip would take here, the best first."""
+    """Yield the platform tags that pip accepts here, the best first."""
     own = sysconfig.get_platform().replace("-", "_").replace(".", "_")
     yield from (f"linux_{machine}" for machine in _tagged_machines(built)) if sys.platform == "linux" else (own,)
     major, _, minor = version.partition(".")
@@ -256,7 +256,7 @@ def _platforms(built: Mapping[str, Any], libc: str, version: str) -> Iterator[st
 
 
 def _tagged_machines(built: Mapping[str, Any]) -> Sequence[str]:
-    """Return the machine as tags name it; a 64-bit kernel may run a 32-bit Python."""
+    """Return the machine names in tags; a 64-bit kernel may run a 32-bit Python."""
     if built["machine"] != "arm":
         return (built["machine"],)
     kernel = platform.machine()
@@ -264,7 +264,7 @@ def _tagged_machines(built: Mapping[str, Any]) -> Sequence[str]:
 
 
 def _has_manylinux(machine: str, built: Mapping[str, Any]) -> bool:
-    """Tell whether tags with a version of glibc exist for a machine; on 32-bit ARM they mean hard floats."""
+    """Return whether glibc tags exist for a machine; on 32-bit ARM they imply hard floats."""
     return machine in MANYLINUX and (machine != "armv7l" or bool(built["hard_float"]))
 
 
@@ -286,13 +286,13 @@ def _markers() -> dict[str, str]:
 
 
 def _is_managed() -> bool:
-    """Tell whether pip must not install into this Python, since the system's own packages do."""
+    """Return whether pip must not install into this Python: the system's packages do."""
     marker = os.path.join(sysconfig.get_path("stdlib"), "EXTERNALLY-MANAGED")  # noqa: PTH118
     return sys.prefix == sys.base_prefix and os.path.exists(marker)  # noqa: PTH110
 
 
 def _system() -> dict[str, str]:
-    """Return what the system calls itself: `id`, `like` and `name`, each of which may be nothing."""
+    """Return `id`, `like` and `name` of the system, each of which may be empty."""
     told: dict[str, str] = {}
     with contextlib.suppress(OSError), open(RELEASE, encoding="utf-8", errors="replace") as file:  # noqa: PTH123
         told = system.release(file.read())
@@ -300,7 +300,7 @@ def _system() -> dict[str, str]:
 
 
 def main(distributions: Sequence[str]) -> None:
-    """Print what is here as one line of JSON."""
+    """Print the findings as one line of JSON."""
     sys.stdout.write(json.dumps({"provided": provided_here(), "distributions": check(distributions)}) + "\n")
 
 

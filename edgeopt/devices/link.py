@@ -1,8 +1,8 @@
-"""The one place that all traffic with a device goes through: commands with an end mark, a time limit and clear errors.
+"""All traffic with a device: commands with an end mark, a time limit and clear errors.
 
-A transport knows how a shell command gets to the device and what its own errors mean; everything else is here, since
-neither can be trusted alone: `adb` returns 0 with half an answer when the cable is pulled, and a dead `ssh` says 255,
-which a command may say too.
+A transport only sends a shell command to the device and interprets its own errors. The rest is here, since exit codes
+cannot be trusted: `adb` returns 0 with half an answer if the cable is pulled, and a dead `ssh` returns 255, as a
+command may too.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 ANSWER_S = 30.0
-"""How long a small command may take."""
+"""Time limit of a small command."""
 CHECK_S = 0.5
-"""How often a command that takes long looks whether the link is still there."""
+"""Interval at which a long command checks the connection."""
 
 
 class CommandError(DeviceError):
-    """A command on the device ended with another code than 0.
+    """A command on the device returned an exit code other than 0.
 
     Args:
-        message: What was wanted.
-        code: What it ended with.
-        said: What it wrote on standard error.
+        message: The command's purpose, and its failure.
+        code: Its exit code.
+        said: Its standard error.
     """
 
     def __init__(self, message: str, code: int, said: str) -> None:
@@ -42,23 +42,23 @@ class CommandError(DeviceError):
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """What words of a transport's program mean; the texts may name what the transport gives to `explain`."""
+    """The meaning of a transport program's output; the texts may use the `names` given to `explain`."""
 
     pattern: str
     message: str
     hint: str
     passes: bool = False
-    """Whether it may be over in a while, as when the device is starting."""
+    """Whether it may be temporary, as when the device is starting."""
 
 
 def explain(said: str, reasons: Iterable[Reason], names: Mapping[str, str], otherwise: str) -> DeviceError:
-    """Return what a transport's program means.
+    """Return the error that a transport program's output means.
 
     Args:
-        said: Its words.
-        reasons: What they may mean; the first that fits counts.
-        names: For the texts of the reasons.
-        otherwise: What to say when none fits; the last of its words is the hint then.
+        said: The output.
+        reasons: Known reasons; the first that matches counts.
+        names: Values for the texts of the reasons.
+        otherwise: Message if no reason matches; the hint is then the last line of the output.
     """
     for reason in reasons:
         if re.search(reason.pattern, said):
@@ -69,7 +69,7 @@ def explain(said: str, reasons: Iterable[Reason], names: Mapping[str, str], othe
 
 
 class Transport(Protocol):
-    """How a shell command gets to one device."""
+    """Runs shell commands on one device."""
 
     @property
     def uri(self) -> str:
@@ -78,32 +78,32 @@ class Transport(Protocol):
 
     @property
     def workdir(self) -> str:
-        """The folder for edgeopt's files there, as a word of the device's shell."""
+        """The folder for edgeopt's files there, quoted for the device's shell."""
         ...
 
     @property
     def lost(self) -> bool:
-        """Whether the link is known to be gone, which the programs that use it may not have noticed."""
+        """Whether the connection is known to be lost; programs that use it may not have noticed."""
         ...
 
     def connect(self) -> None:
-        """Reach the device, or reach it again.
+        """Connect, or reconnect.
 
         Raises:
-            DeviceError: It cannot be reached; says why and what to do.
+            DeviceError: The device cannot be reached; with the reason and a hint.
         """
         ...
 
     def argv(self, command: str) -> list[str]:
-        """Return the program and arguments that run a shell command on the device, with its three streams here."""
+        """Return the command line that runs a shell command on the device, with its three streams here."""
         ...
 
     def why(self, said: str) -> DeviceError:
-        """Return what it means that the link ended, by what the transport's program wrote on standard error."""
+        """Return the error for a lost connection, from the standard error of the transport's program."""
         ...
 
     def close(self) -> None:
-        """Let go of the device for good; may be called from another thread than the one that connects."""
+        """Disconnect for good; may be called from another thread than the one that connects."""
         ...
 
 
@@ -111,7 +111,7 @@ class Link:
     """Runs shell commands on a device.
 
     Args:
-        transport: How they get there.
+        transport: Transport to the device.
     """
 
     def __init__(self, transport: Transport) -> None:
@@ -120,20 +120,20 @@ class Link:
     def run(
         self, command: str, what: str, *, send: IO[bytes] | None = None, timeout_s: float | None = ANSWER_S
     ) -> bytes:
-        """Return what a command prints.
+        """Return the output of a command.
 
         Args:
-            command: For the POSIX shell of the device.
-            what: What it is for, as an error says it: `{what} failed`.
-            send: What it reads.
-            timeout_s: How long it may take.
+            command: Command for the POSIX shell of the device.
+            what: Its purpose, for messages such as `looking for Python failed`.
+            send: Its standard input.
+            timeout_s: Its time limit.
 
         Raises:
-            LinkLostError: The answer did not come to its end.
-            CommandError: It ended with another code than 0.
+            LinkLostError: The answer is late or incomplete.
+            CommandError: The exit code is not 0.
         """
         mark = secrets.token_hex(8)
-        # In a subshell, so that an `exit` in it does not swallow the mark. What the login itself prints comes before.
+        # In a subshell, so that an `exit` in it does not skip the end mark. The login may print before the first mark.
         argv = self.transport.argv(f"echo {mark}; ( {command}\n); printf '\\n%s %d\\n' {mark} $?")
         try:
             process = subprocess.Popen(
@@ -149,16 +149,16 @@ class Link:
         return self._answer(printed, said.decode("utf-8", "replace"), mark, what)
 
     def _wait(self, process: subprocess.Popen[bytes], what: str, timeout_s: float | None) -> tuple[bytes, bytes]:
-        """Return what a process wrote on its output and as errors until its end.
+        """Return the standard output and standard error of a process after its end.
 
         Raises:
-            LinkLostError: It takes too long, or the link is gone and it has not noticed.
+            LinkLostError: It takes too long, or has not noticed that the connection is lost.
         """
         begin = time.monotonic()
         while not self.transport.lost:
             try:
                 return process.communicate(timeout=CHECK_S)
-            except subprocess.TimeoutExpired as error:  # noqa: PERF203 - it waits much longer than that costs
+            except subprocess.TimeoutExpired as error:  # noqa: PERF203 - the wait is much longer
                 if timeout_s is not None and time.monotonic() - begin > timeout_s:
                     message = f"{self.transport.uri}: {what} gave no answer within {timeout_s:g} s"
                     raise LinkLostError(message, hint="is the device still there?") from error
@@ -169,7 +169,7 @@ class Link:
         return LinkLostError(f"{self.transport.uri}: the link was lost while {what}: {cause.message}", hint=cause.hint)
 
     def _answer(self, printed: bytes, said: str, mark: str, what: str) -> bytes:
-        """Return what stands between the marks."""
+        """Return the output between the marks."""
         out, found, end = printed.rpartition(f"\n{mark} ".encode())
         if not found or not end.endswith(b"\n"):
             raise self._lost(what, said)

@@ -1,4 +1,4 @@
-"""This machine, as a device like any other: what is measured here runs in processes of its own."""
+"""This machine as a device: everything measured here runs in separate processes."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from edgeopt.isolation import OwnEnvironment
 
 LEAST_LIMIT_BYTES = 2 << 30
-"""The default limit never is below this: what is free now is a guess, and TensorFlow alone takes a part of it."""
+"""Minimum of the default limit: free memory is only a guess, and TensorFlow alone takes part of it."""
 
 
 def default_limit_bytes() -> int | None:
-    """Return what one process may take so that the rest of this machine stays usable; None where that is not known."""
+    """Return the memory that one process may use so that this machine stays usable; None if unknown."""
     free_bytes = available_bytes()
     return max(LEAST_LIMIT_BYTES, int(0.9 * free_bytes)) if free_bytes else None
 
@@ -48,28 +48,28 @@ class LocalDevice:
         self._limit_bytes = default_limit_bytes()
 
     def connect(self) -> None:
-        """Do nothing: this machine is here."""
+        """No-op: this machine is always connected."""
 
     def claim(self, tell: Callable[[str], None], timeout_s: float) -> None:
-        """Do nothing: who else works on this machine, its user knows."""
+        """No-op: the local machine is never locked."""
 
     def facts(self) -> Facts:
-        """Return what this machine is."""
+        """Return the facts of this machine."""
         return find_facts(self.uri)
 
     def health(self) -> Health:
-        """Return how this machine is at this moment."""
+        """Return the current state of this machine."""
         return find_health()
 
     def versions(self, distributions: Iterable[str], environment: OwnEnvironment | None = None) -> Mapping[str, str]:
-        """Return, by name, the versions of those distributions that an environment has, or what runs edgeopt."""
+        """Return all versions in `environment`, by name; if None, those of `distributions` in edgeopt's own."""
         return environment.versions() if environment else find_runtimes(distributions)
 
     def push(self, path: Path) -> str:
-        """Return the absolute path: the processes see the same files.
+        """Return the absolute path: processes see the same files.
 
         Raises:
-            DeviceError: There is nothing at `path`.
+            DeviceError: `path` does not exist.
         """
         if not path.exists():
             raise DeviceError(f"{path} does not exist")
@@ -85,7 +85,7 @@ class LocalDevice:
         environment: OwnEnvironment | None = None,
         requires: Iterable[str] = (),
     ) -> Channel:
-        """Start a Python file in a process and session of its own; see `Device.open`."""
+        """Start a Python file in its own process and session; see `Device.open`."""
         variables = {**(environment.variables if environment else os.environ), **thread_environment(threads)}
         run, limit = [str(script.absolute())], memory_limit_bytes or self._limit_bytes
         # The libraries in the parent were loaded for one thread.
@@ -95,19 +95,19 @@ class LocalDevice:
         return self._keep(Channel(argv, log=log, env=variables, memory_limit_bytes=limit))
 
     def warm_up(self) -> WarmParent | None:
-        """Begin to import TensorFlow, and return the process that does so; None after `close`."""
+        """Start importing TensorFlow and return the process that does so; None after `close`."""
         with self._warming:
             if self._warm is None and not self._is_closed:
                 self._warm = WarmParent(self._python(sys.executable))
             return self._warm
 
     def fork(self, run: Sequence[str], *, log: Path, env: Mapping[str, str], memory_limit_bytes: int | None) -> Channel:
-        """Start a Python file, or with `-m` a module, in a process that has imported TensorFlow; see `WarmChannel`."""
+        """Start a Python file, or a module with `-m`, in a process with TensorFlow loaded; see `WarmChannel`."""
         parent, command = self.warm_up(), self._python(sys.executable)
         return self._keep(WarmChannel(parent, command, run, log=log, env=env, memory_limit_bytes=memory_limit_bytes))
 
     def _keep(self, channel: Channel) -> Channel:
-        """Remember a conversation, which `close` ends."""
+        """Remember a channel, for `close` to end it."""
         with self._warming:
             self._channels = [*(other for other in self._channels if not other.closed), channel]
         return channel
@@ -117,11 +117,11 @@ class LocalDevice:
         return [python]
 
     def place(self, path: Path) -> AbstractContextManager[str]:
-        """Give the same path: the processes see the same files, and it stays."""
+        """Give the same path: processes see the same files, and the folder stays."""
         return nullcontext(str(path.absolute()))
 
     def pull(self, remote: str, path: Path) -> None:
-        """Copy a folder to `path`, unless it is there already."""
+        """Copy a folder to `path`, unless it is already there."""
         if os.path.abspath(remote) != str(path.absolute()):  # noqa: PTH100 - Path has no such function
             shutil.copytree(remote, path, dirs_exist_ok=True)
 

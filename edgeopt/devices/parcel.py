@@ -1,4 +1,4 @@
-"""A file or folder as one tar, named by its content: what is on the device already is not sent again."""
+"""Files and folders as one tar, named by its content so that a device receives it only once."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ IN_MEMORY_BYTES = 16 << 20
 
 
 class Parcel:
-    """The same files give the same bytes, whoever packs them and when.
+    """A tar of files; the same files give the same bytes on any machine at any time.
 
     Args:
-        paths: Files and folders, each by its own name at the top of the tar.
+        paths: Files and folders, each under its own name at the top of the tar.
 
     Raises:
         BadInputError: One of them cannot be read.
@@ -29,7 +29,7 @@ class Parcel:
 
     def __init__(self, paths: Iterable[Path]) -> None:
         self.stream: IO[bytes] = tempfile.SpooledTemporaryFile(IN_MEMORY_BYTES)  # noqa: SIM115 - closed by `close`
-        """The tar, at its beginning."""
+        """The tar, positioned at its start."""
         try:
             with tarfile.open(fileobj=self.stream, mode="w", format=tarfile.PAX_FORMAT) as tar:
                 for path in sorted(paths):
@@ -38,18 +38,18 @@ class Parcel:
             raise BadInputError(f"{error.filename} cannot be read: {error.strerror}") from error
         self.stream.seek(0)
         self.sha256 = hash_stream(self.stream)
-        """Of the tar, as hexadecimal text."""
+        """Hash of the tar, as hexadecimal text."""
         self.stream.seek(0)
 
     def close(self) -> None:
-        """Free what the tar takes."""
+        """Free the memory or disk space of the tar."""
         self.stream.close()
 
 
 def _anonymous(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:
-    """Return an entry without what differs from one machine, or one day, to the next.
+    """Return an entry without metadata that depends on the machine or the day.
 
-    That is all of a manifest: it says when an artifact was made, and no runner reads it.
+    A manifest is left out: it records when an artifact was made, and no runner reads it.
     """
     if posixpath.basename(entry.name) == MANIFEST:
         return None

@@ -1,4 +1,4 @@
-"""Whether a device has what a runner requires: asked before anything of an artifact is sent there."""
+"""Checks a device against a runner's requirements before any part of an artifact is sent."""
 
 from __future__ import annotations
 
@@ -21,59 +21,59 @@ if TYPE_CHECKING:
     from edgeopt.isolation import OwnEnvironment
 
 LEAST_BYTES = 64 << 20
-"""Python, NumPy and a small runtime take about so much before there is any model."""
+"""Approximate memory of Python, NumPy and a small runtime without a model."""
 HARNESS = ("numpy>=1.23",)
-"""What edgeopt's own loop requires wherever it runs."""
+"""Requirements of the harness on every device."""
 SYSTEMS = (
     ("Debian 11", {"GLIBC": "2.31", "GLIBCXX": "3.4.28", "CXXABI": "1.3.12", "GCC": "7.0.0"}),
     ("Debian 12", {"GLIBC": "2.36", "GLIBCXX": "3.4.30", "CXXABI": "1.3.13", "GCC": "12.0.0"}),
     ("Debian 13", {"GLIBC": "2.41", "GLIBCXX": "3.4.33", "CXXABI": "1.3.15", "GCC": "14.0.0"}),
 )
-"""What the C and C++ libraries of well-known systems define, the oldest first; Raspberry Pi OS has Debian's numbers."""
+"""Versions that the C and C++ libraries of well-known systems define, oldest first; Raspberry Pi OS equals Debian."""
 
 
 @dataclass(frozen=True, slots=True)
 class Misfit:
-    """Why a runner cannot work on a device, and what would help."""
+    """The reason why a runner cannot work on a device, and a remedy."""
 
     reason: str
     hint: str
     missing: bool = False
-    """Whether it lacks nothing but what can be installed."""
+    """Whether installing packages is all that is needed."""
 
 
 class Preflight:
-    """What is known of one device; it is asked once for all runners.
+    """Findings about one device, which is asked once for all runners.
 
     Args:
-        device: Connected. Of this machine, only versions are looked at: edgeopt's own installation is no concern here.
-        name: What the user calls it, or will; what the device itself is called when empty.
+        device: A connected device. On this machine, only versions are checked, not edgeopt's own installation.
+        name: The user's present or future name for it; the device's own name if empty.
     """
 
     def __init__(self, device: Device, name: str = "") -> None:
         self._device = device
-        called = name or ("NAME" if "://" in device.name else device.name)  # only what has a name can be prepared
+        called = name or ("NAME" if "://" in device.name else device.name)  # only a named device can be prepared
         self._prepare = f"edgeopt devices prepare {called}"
         self._checked: dict[str, dict[str, Any]] = {}
         self._found: dict[tuple[tuple[str, ...], OwnEnvironment | None], Misfit | None] = {}
 
     def misfit(self, requires: Sequence[str], environment: OwnEnvironment | None = None) -> Misfit | None:
-        """Return why a runner cannot work there, None where nothing speaks against it.
+        """Return the reason why a runner cannot work there, or None if none was found.
 
         Args:
-            requires: What it requires, as pip writes it.
-            environment: The environment of this machine that it works in, where it has one of its own.
+            requires: Its requirements, in pip syntax.
+            environment: Its own environment on this machine, if any.
 
         Raises:
             DeviceError: The device does not answer.
         """
-        asked = (tuple(requires), environment)  # several targets have one backend
+        asked = (tuple(requires), environment)  # several targets may share a backend
         if asked not in self._found:
             self._found[asked] = self._look(requires, environment)
         return self._found[asked]
 
     def _look(self, requires: Sequence[str], environment: OwnEnvironment | None) -> Misfit | None:
-        """Return why a runner cannot work there, None where nothing speaks against it."""
+        """Return the reason why a runner cannot work there, or None if none was found."""
         if isinstance(self._device, RemoteDevice):
             requires = complete(requires)
         wanted = names(requires)
@@ -86,16 +86,16 @@ class Preflight:
 
     @cached_property
     def provided(self) -> dict[str, Any]:
-        """What the device's system and Python give; empty where it does not tell."""
+        """The platform of a remote device, as packages see it; empty for any other device."""
         return self._device.provided() if isinstance(self._device, RemoteDevice) else {}
 
     @cached_property
     def free_bytes(self) -> int | None:
-        """The memory that a process may take there."""
+        """Memory available to a process on a remote device; None if unknown."""
         return self._device.free_bytes() if isinstance(self._device, RemoteDevice) else None
 
     def _not_there(self, missing: Sequence[str], found: Mapping[str, str]) -> Misfit:
-        """Return what is not installed, or in another version."""
+        """Return the misfit for distributions that are missing or have another version."""
         listed = [
             f"{text} ({found[name]} is there)" if (name := names([text])[0]) in found else text for text in missing
         ]
@@ -105,7 +105,7 @@ class Preflight:
         return Misfit(reason, f"install it there: {ours}{command}", missing=True)
 
     def _not_loading(self, wanted: Iterable[str]) -> Misfit | None:
-        """Return what is installed and cannot be loaded."""
+        """Return the misfit for an installed distribution that does not load."""
         new = [name for name in wanted if name not in self._checked]
         if new and isinstance(self._device, RemoteDevice):
             self._checked.update(self._device.check(new))
@@ -116,14 +116,14 @@ class Preflight:
         return None
 
     def _helps(self, entries: Sequence[Mapping[str, str]]) -> str:
-        """Return what to do about what cannot be loaded."""
+        """Return a hint for distributions that do not load."""
         newer = newer_system(entries)
         if not newer:
             return f"install it there anew, for this Python: {self._prepare}"
         return f"{newer}; to look for an older version that fits: {self._prepare}"
 
     def little_memory(self, size_bytes: int) -> Misfit | None:
-        """Return that there is no room for a runtime with an artifact of that size; None where nothing speaks for it.
+        """Return a misfit if free memory is too small for the runtime plus the artifact, else None.
 
         Raises:
             DeviceError: The device does not answer.
@@ -137,14 +137,14 @@ class Preflight:
 
 
 def complete(requires: Iterable[str]) -> list[str]:
-    """Return what a runner requires together with what edgeopt itself does."""
+    """Return a runner's requirements together with those of the harness."""
     listed = list(requires)
     known = names(listed)
     return [*listed, *(text for text in HARNESS if names([text])[0] not in known)]
 
 
 def lacks(entries: Sequence[Mapping[str, str]]) -> str:
-    """Return in words what `libraries.unmet` or `libraries.check` found."""
+    """Describe the findings of `libraries.unmet` or `libraries.check` in words."""
     told = []
     for entry in entries:
         file, family, wanted, has = (one_line(entry.get(key, "")) for key in ("file", "family", "wanted", "has"))
@@ -161,7 +161,7 @@ def lacks(entries: Sequence[Mapping[str, str]]) -> str:
 
 
 def newer_system(entries: Sequence[Mapping[str, str]]) -> str:
-    """Return which system has what libraries lack; nothing where a newer system would not help."""
+    """Return a hint at a system with the missing versions; empty if a newer system would not help."""
     versions = {entry["family"]: entry["wanted"] for entry in entries if entry.get("family") in elf.FAMILIES}
     if not versions:
         return ""
@@ -170,8 +170,8 @@ def newer_system(entries: Sequence[Mapping[str, str]]) -> str:
 
 
 def fitting_system(wanted: Mapping[str, str]) -> str:
-    """Return the oldest well-known system that defines these versions, by family; nothing where none does."""
-    with suppress(ValueError):  # a device may tell anything
+    """Return the oldest well-known system that defines these versions; empty if none does."""
+    with suppress(ValueError):  # a device may report anything
         for system, given in SYSTEMS:
             if all(elf.numbers(given[family]) >= elf.numbers(version) for family, version in wanted.items()):
                 return system

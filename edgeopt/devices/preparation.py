@@ -1,4 +1,4 @@
-"""Makes a Python environment on a device, in edgeopt's work folder there, with what runners require."""
+"""Creates a Python environment with the requirements of runners in edgeopt's work folder on a device."""
 
 from __future__ import annotations
 
@@ -26,65 +26,65 @@ if TYPE_CHECKING:
     from edgeopt.devices.remote import RemoteDevice
 
 FOLDER = "python"
-"""In the work folder; see `workfolder`."""
+"""Name in the work folder; see `workfolder`."""
 HEAVY = ("tensorflow",)
-"""A runner that needs one of these is left out unless it is named: over 1 GB, which few boards want."""
+"""A backend whose runner needs one of these must be named: over 1 GB, too much for most boards."""
 INSTALL_S, DROP_S = 3600.0, 60.0
-"""How long one step may take: boards have slow processors and slower disks."""
+"""Time limits for one step: boards have slow processors and slower disks."""
 CLAIM_S = 900.0
 INSTALLER = Path(installer.__file__)
 ONLINE = ("--retries", "1", "--timeout", "15")
-"""A device without a network must not be waited for."""
+"""pip options that keep the wait short on a device without a network."""
 
 
 @dataclass(frozen=True, slots=True)
 class Preparation:
-    """What is going to be done to one device."""
+    """The plan for preparing one device."""
 
     entry: Entry
     provided: Mapping[str, Any]
-    """What the device gives to packages; see `libraries.provided_here`."""
+    """The device's platform, as packages see it; see `libraries.provided_here`."""
     folder: str
-    """Where the environment will lie."""
+    """Path of the future environment on the device."""
     wanted: Mapping[str, tuple[str, ...]]
-    """By backend, what its runner requires; also of those that it was prepared for before."""
+    """By backend, its runner's requirements, including backends that were prepared before."""
     base: str = ""
-    """What the book named as its Python before there was an environment."""
+    """The device's Python in the user's book before the environment existed."""
     left_out: tuple[str, ...] = ()
-    """Backends that were not asked for, since they are large or do not work on this machine."""
+    """Backends left out by default: large, or not working on this machine."""
 
     @property
     def python(self) -> str:
-        """The Python there that the environment is made of, with its version."""
+        """Version and path of the device's Python that the environment is based on."""
         return f"{one_line(self.provided['python'])} ({one_line(self.provided['executable'])})"
 
     @property
     def machine(self) -> str:
-        """For which programs the device is, as `uname -m` has it."""
+        """The device's machine type, as in `uname -m`."""
         return one_line(self.provided["machine"])
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """What was done to one device."""
+    """The result of preparing one device."""
 
     entry: Entry
-    """As it now stands in the user's book."""
+    """The device's new entry in the user's book."""
     versions: Mapping[str, str]
-    """What is installed of what the runners require."""
+    """Installed versions of the required distributions."""
     source: str
     failed: Mapping[str, UnavailableError] = field(default_factory=dict)
-    """By backend, why it cannot work there."""
+    """By backend, the reason why it cannot work there."""
 
 
 def choose(backends: Iterable[str]) -> tuple[dict[str, tuple[str, ...]], tuple[str, ...]]:
-    """Return what some backends require, by name, and which backends are left out.
+    """Return the requirements of backends, by name, and the backends left out by default.
 
     Args:
-        backends: Their names; none stands for all that work on this machine and are not large.
+        backends: Their names; empty for all that work on this machine and are not large.
 
     Raises:
-        UsageError: There is no such backend.
+        UsageError: A backend does not exist, or none was found.
     """
     known, asked = find_backends().backends, list(backends)
     for name in asked:
@@ -103,10 +103,10 @@ def choose(backends: Iterable[str]) -> tuple[dict[str, tuple[str, ...]], tuple[s
 
 
 def plan(entry: Entry, device: RemoteDevice, backends: Iterable[str]) -> Preparation:
-    """Return what preparing a connected device would do.
+    """Return the plan for preparing a connected device.
 
     Raises:
-        UsageError: There is no such backend.
+        UsageError: A backend does not exist, or none was found.
         DeviceError: The device does not answer.
     """
     wanted, left_out = choose(backends)
@@ -121,14 +121,14 @@ def plan(entry: Entry, device: RemoteDevice, backends: Iterable[str]) -> Prepara
 
 @dataclass(frozen=True, slots=True)
 class _About:
-    """What is written down in an environment; nothing where there is none."""
+    """Metadata stored in an environment; empty if it does not exist."""
 
     requirements: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     base: str = ""
 
     @classmethod
     def read(cls, told: Any) -> _About:
-        """Return it as the device tells it; what makes no sense is as if it were not there."""
+        """Return the metadata in a device's answer; empty if it is invalid."""
         try:
             listed = {str(name): tuple(map(str, texts)) for name, texts in told["requirements"].items()}
             names(text for texts in listed.values() for text in texts)
@@ -140,16 +140,16 @@ class _About:
 def prepare(
     planned: Preparation, device: RemoteDevice, say: Callable[[str], None], *, offline: bool = False
 ) -> Prepared:
-    """Make the environment, and let the user's book name its Python.
+    """Create the environment and save its Python in the user's book.
 
     Args:
-        planned: What `plan` returned.
+        planned: The result of `plan`.
         device: The device, connected.
-        say: Is told what is going on.
-        offline: Whether the device's own way to a package registry is left alone.
+        say: Receives progress messages.
+        offline: Whether to skip the package registry that the device itself can reach.
 
     Raises:
-        UnavailableError: No backend can work there; says why.
+        UnavailableError: No backend can work there; the message gives the reasons.
         DeviceError: The device does not answer, or its Python cannot make an environment.
     """
     device.claim(say, CLAIM_S)
@@ -158,7 +158,7 @@ def prepare(
 
 
 class _Work:
-    """One preparation while it is done."""
+    """One preparation in progress."""
 
     def __init__(self, planned: Preparation, device: RemoteDevice, scratch: Path, say: Callable[[str], None]) -> None:
         self._planned, self._device, self._scratch, self._say = planned, device, scratch, say
@@ -169,7 +169,7 @@ class _Work:
         self._unneeded = [self._partial, f"{self._partial}.tmp"]
 
     def do(self, *, offline: bool) -> Prepared:
-        """Install from the device's own registry, and from wheels of this machine where that does not work."""
+        """Install from the device's own registry or, if that fails, from wheels of this machine."""
         try:
             with self._open() as channel:
                 self._pip = self._push_pip()
@@ -180,7 +180,7 @@ class _Work:
                 told = {"requirements": about, "base": self._planned.base}
                 python = _ask(channel, {"op": "finish", "about": told})["python"]
         finally:
-            # Not in the conversation above, which a Ctrl-C leaves in the middle; the link may be lost, too.
+            # A new channel: Ctrl-C may leave the one above waiting for an answer. The link may be lost, too.
             with suppress(EdgeoptError), self._open() as another:
                 another.ask({"op": "drop", "folders": self._unneeded}, DROP_S)
         entry = save(replace(self._planned.entry, python=str(python)))
@@ -190,7 +190,7 @@ class _Work:
         return self._device.open(INSTALLER, log=self._scratch / "log")
 
     def _push_pip(self) -> str | None:
-        """Return where on the device a pip lies that runs from its wheel; None for the one that its Python has."""
+        """Return the path of a pip wheel on the device; None to use the pip of its Python."""
         try:
             return self._push(fetch_pip(self._provided["python"], self._scratch / "pip"))
         except UnavailableError as error:
@@ -202,7 +202,7 @@ class _Work:
             ) from error
 
     def _push(self, path: Path) -> str:
-        """Return where on the device a file or folder lies that goes again in the end."""
+        """Push a file or folder, to be removed in the end; return its path on the device."""
         there = self._device.push(path)
         self._unneeded.append(posixpath.dirname(there))
         return there
@@ -214,7 +214,7 @@ class _Work:
         self._python = str(_ask(channel, message)["python"])
 
     def _install_online(self, channel: Channel) -> bool:
-        """Return whether the device could install everything by itself, and all of it can be loaded."""
+        """Return whether the device could install everything itself, and all of it loads."""
         self._make(channel)
         wanted = _texts(self._planned.wanted)
         self._say(f"installing {', '.join(wanted)}")
@@ -228,7 +228,7 @@ class _Work:
         return not misfits
 
     def _install_wheels(self, channel: Channel) -> dict[str, UnavailableError]:
-        """Install wheels of this machine for as many backends as there are some for; return why not for the others."""
+        """Install wheels from this machine for every backend that has some; return the others' errors."""
         wheels = self._scratch / "wheels"
         failed = self._fetch(wheels)
         self._make(channel)
@@ -244,10 +244,10 @@ class _Work:
         return failed
 
     def _fetch(self, wheels: Path) -> dict[str, UnavailableError]:
-        """Fetch the wheels of as many backends as there are some for; return why not for the others.
+        """Fetch the wheels of every backend that has some; return the others' errors.
 
         Raises:
-            UnavailableError: There are none for any.
+            UnavailableError: No backend has wheels for the device.
         """
         self._say("fetching wheels for the device")
         try:
@@ -267,7 +267,7 @@ class _Work:
         return failed
 
     def _refusal(self, texts: Iterable[str]) -> UnavailableError | None:
-        """Return why there are no wheels for one backend, None where there are."""
+        """Return the error if one backend does not have wheels for the device, else None."""
         try:
             fetch(texts, self._provided, self._scratch / "one", self._say)
         except UnavailableError as error:
@@ -275,7 +275,7 @@ class _Work:
         return None
 
     def _misfits(self, wanted: Mapping[str, tuple[str, ...]]) -> dict[str, UnavailableError]:
-        """Return, by backend, what the environment still lacks."""
+        """Return, by backend, the misfits of the new environment, as errors."""
         with closing(remote_device(replace(self._planned.entry, python=self._python))) as inside:
             inside.connect()
             preflight = Preflight(inside, self._planned.entry.name)
@@ -283,7 +283,7 @@ class _Work:
         return {name: UnavailableError(misfit.reason, hint=misfit.hint) for name, misfit in found.items() if misfit}
 
     def _look(self, python: str, backends: Iterable[str]) -> dict[str, str]:
-        """Return the versions of what the runners require, as the finished environment has them."""
+        """Return the versions of the required distributions in the finished environment."""
         wanted = names(_texts({name: self._planned.wanted[name] for name in backends}))
         with closing(remote_device(replace(self._planned.entry, python=python))) as inside:
             inside.connect()
@@ -299,15 +299,15 @@ def _together(failed: Mapping[str, UnavailableError]) -> UnavailableError:
 
 
 def _texts(wanted: Mapping[str, tuple[str, ...]]) -> list[str]:
-    """Return all requirements, each once."""
+    """Return all requirements without duplicates."""
     return list(dict.fromkeys(text for texts in wanted.values() for text in texts))
 
 
 def _ask(channel: Channel, message: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the installer answers.
+    """Return the installer's answer.
 
     Raises:
-        DeviceError: It cannot do it.
+        DeviceError: The installer reports an error.
     """
     answer = channel.ask(message, INSTALL_S)
     if "error" in answer:

@@ -1,4 +1,4 @@
-"""How much memory a process and everything that it started hold."""
+"""Memory of a process and everything that it started."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ PS_TIMEOUT_S = 5.0
 
 
 def tree_rss_bytes(pid: int) -> int:
-    """Return the resident memory of a process and its descendants; 0 when it has ended."""
+    """Return the resident memory of a process and its descendants; 0 if it has ended."""
     if (PROC / "self" / "statm").exists():
         return _rss_from_proc(pid)
     return _rss_from_ps(pid)
 
 
 def marked(variable: str) -> list[int]:
-    """Return the processes of this user that were started with an environment variable, given as `NAME=value`.
+    """Return the IDs of this user's processes that were started with `NAME=value` in the environment.
 
-    Only Linux tells; elsewhere there are none.
+    On Linux only; empty elsewhere.
     """
     wanted = variable.encode()
     found = []
     for process in PROC.glob("[0-9]*"):
-        with contextlib.suppress(OSError):  # it has just ended, or is another user's
+        with contextlib.suppress(OSError):  # it has just ended, or belongs to another user
             if wanted in (process / "environ").read_bytes().split(b"\0"):
                 found.append(int(process.name))
     return found
 
 
 def _rss_from_proc(pid: int) -> int:
-    """Read Linux's process files; only those of the tree, since a whole scan would cost time that is being measured."""
+    """Read Linux's process files, only those of the tree: a full scan would disturb the measurement."""
     process = PROC / str(pid)
     total = 0
-    # A process or thread may end between two reads; what is gone holds nothing.
+    # A process or thread may end between two reads; it then counts as 0.
     with contextlib.suppress(OSError, ValueError, IndexError):
         total = int((process / "statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     with contextlib.suppress(OSError):
@@ -48,7 +48,7 @@ def _rss_from_proc(pid: int) -> int:
 
 
 def _rss_from_ps(pid: int) -> int:
-    """Ask `ps`, which every Unix has."""
+    """Add up the output of `ps`, which every Unix has."""
     try:
         listing = subprocess.run(
             ["ps", "-A", "-o", "pid=,ppid=,rss="], capture_output=True, text=True, timeout=PS_TIMEOUT_S, check=True

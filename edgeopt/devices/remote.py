@@ -1,4 +1,4 @@
-"""A device at the other end of a link: what is the same for ssh and adb."""
+"""A device at the other end of a link: the part that ssh and adb share."""
 
 from __future__ import annotations
 
@@ -38,39 +38,39 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 SILENCE_S = 30.0
-"""After so long without one a process on the device is ended: the host is gone."""
-# Not imported here, as it imports `proctree` the way it lies on the device: as no part of a package.
+"""A process on the device is ended after this silence: the host is gone."""
+# Not imported: it imports `proctree` as a top-level module, as it does on the device.
 GUARD = Path(proctree.__file__).with_name("guard.py")
 TOOLS = (GUARD, Path(proctree.__file__), Path(forked.__file__))
-"""What every process there needs, beside its own script."""
+"""Files that every process there needs beside its own script."""
 AGENT = Path(agent.__file__)
 AGENT_FILES = (AGENT, Path(libraries.__file__), Path(elf.__file__), *OBSERVER_FILES)
-"""The agent, and what it needs beside it."""
+"""The agent and the files that it needs beside it."""
 JOBS, LOCK = "jobs", "lock"
 PYTHON = "python3"
 OLDEST_PYTHON = (3, 9)
 VERSION = re.compile(rb"(\d+) (\d+)\r?\n")
 NOT_FOUND = (126, 127)
-"""What a shell returns for a program that is not there, or that cannot be run."""
+"""Exit codes of a shell for a program that cannot be run or is missing."""
 QUESTION_S = 60.0
-"""How long a question to the agent may take; the processors of some boards are slow."""
+"""Time limit for a question to the agent; some boards have slow processors."""
 CLAIM_S = 1.0
-"""How long to wait before asking again whether a device is free."""
+"""Time between two attempts to claim a device."""
 
 
 class NoPythonError(DeviceError):
-    """A device has no Python that can run edgeopt's files."""
+    """The device does not have a Python that can run edgeopt's files."""
 
 
 class RemoteDevice:
-    """Runs scripts on a device behind a transport, with the Python that is there.
+    """Runs scripts on a device behind a transport, with the device's own Python.
 
     Args:
-        transport: The way to it.
-        python: Its Python, as its shell finds it.
-        cores: The cores that a process may use there; all when empty.
-        name: What the user calls it; its address when empty.
-        log: Where the agent's standard error goes; nowhere when None.
+        transport: Carries commands to the device.
+        python: Name or path of its Python, for its shell.
+        cores: Cores that a process may use there; empty for all.
+        name: The user's name for it; its address if empty.
+        log: File for the agent's standard error; None discards it.
     """
 
     untimed: str = ""
@@ -96,16 +96,16 @@ class RemoteDevice:
         self._agent: RemoteChannel | None = None
         self._warming = threading.Lock()
         self._warm = ""
-        """The name under which a parent of processes listens there; empty before it was started."""
+        """Name under which the parent of processes listens there; empty until it is started."""
         self._has_python = False
         self._token = uuid.uuid4().hex
         self._claimed = False
 
     def connect(self) -> None:
-        """Reach the device, or reach it again after the link was lost; what was pushed or claimed is so again.
+        """Connect, or reconnect after a lost connection; restore pushed files and the claim.
 
         Raises:
-            DeviceError: It cannot be reached, somebody else has claimed it meanwhile, or it was let go of by `close`.
+            DeviceError: It cannot be reached, somebody else has claimed it meanwhile, or `close` was called.
         """
         self._agent, self._warm = None, ""
         self._has_python = False
@@ -130,14 +130,14 @@ class RemoteDevice:
 
     @property
     def folder(self) -> str:
-        """The work folder on the device, once it is connected."""
+        """The work folder on the device; empty before `connect`."""
         return self._store.folder
 
     def facts(self) -> Facts:
-        """Return what the device is, as its own Python finds it, else its shell."""
+        """Return the facts of the device, detected by its Python, else by its shell."""
         runtimes: Mapping[str, str] = {}
         if self._lacks_python():
-            # With Python the agent keeps to the cores itself, and finds so.
+            # With Python, the agent itself runs on these cores only, and detects them.
             texts = {**bare.look(self._link), "$cores": system.as_ranges(self._cores)}
             found = observer.facts_from_texts(texts)
         else:
@@ -146,40 +146,40 @@ class RemoteDevice:
         return facts if self.name == self.uri else replace(facts, details={**facts.details, "name": self.name})
 
     def health(self) -> Health:
-        """Return how the device is at this moment, as its own Python finds it, else its shell."""
+        """Return the current health of the device, detected by its Python, else by its shell."""
         if self._lacks_python():
             return self._read(Health.from_dict, observer.health_from_texts(bare.look(self._link)))
         return self._read(Health.from_dict, self._ask({"op": "health"}))
 
     def free_bytes(self) -> int | None:
-        """Return the memory that a process may take there, without the wait of `health`; None where it is not told."""
+        """Return the memory available to a process there, without the wait of `health`; None if unknown."""
         found = self._ask({"op": "memory"}).get("available_bytes")
         return found if isinstance(found, int) and found > 0 else None
 
     def versions(
         self,
         distributions: Iterable[str],
-        environment: OwnEnvironment | None = None,  # noqa: ARG002 - it is one of the host
+        environment: OwnEnvironment | None = None,  # noqa: ARG002 - it exists on the host only
     ) -> Mapping[str, str]:
         """Return, by name, the versions of those distributions that the device's Python has."""
         found = self._ask({"op": "versions", "names": list(distributions)})
         return {str(name): one_line(str(version)) for name, version in found.items()}
 
     def provided(self) -> dict[str, Any]:
-        """Return what the device's system and Python give to packages; see `libraries.provided_here`."""
+        """Return the device's platform, as packages see it; see `libraries.provided_here`."""
         return self._read(_system, self._ask({"op": "provided"}))
 
     def check(self, distributions: Iterable[str]) -> dict[str, Any]:
-        """Return what the libraries of installed distributions lack on the device; see `libraries.check`."""
+        """Check the libraries of installed distributions on the device; see `libraries.check`."""
         return self._ask({"op": "check", "names": list(distributions)})
 
     def push(self, path: Path) -> str:
-        """Make a file or folder of the host readable on the device, and return its path there."""
+        """Make a file or folder of the host readable on the device; return its path there."""
         return posixpath.join(self._store.push(path.absolute()), path.name)
 
     @contextmanager
     def place(self, path: Path) -> Iterator[str]:
-        """Give a path in the work folder where nothing is; see `Device.place`."""
+        """Yield an unused path in the work folder; see `Device.place`."""
         place = posixpath.join(self._store.folder, JOBS, f"{uuid.uuid4().hex}-{path.name}")
         try:
             yield place
@@ -193,7 +193,7 @@ class RemoteDevice:
         log: Path,
         threads: int = 1,
         memory_limit_bytes: int | None = None,
-        environment: OwnEnvironment | None = None,  # noqa: ARG002 - it is one of the host
+        environment: OwnEnvironment | None = None,  # noqa: ARG002 - it exists on the host only
         requires: Iterable[str] = (),
     ) -> RemoteChannel:
         """Start a Python file of the host on the device, under a guard; see `Device.open`."""
@@ -201,15 +201,15 @@ class RemoteDevice:
         return self._start([self.push(script)], log, threads, memory_limit_bytes, parent=parent)
 
     def run(self, argv: Sequence[str], what: str, limit_s: float) -> tuple[int, str]:
-        """Run a program that was pushed, without Python; it is ended there when this process or the link is.
+        """Run a pushed program without Python; end it there if this process or the link ends.
 
         Args:
             argv: The program's path on the device, and its arguments.
-            what: What it is for, as an error says it: `{what} failed`.
-            limit_s: How long it may take there; its code is `bare.TOO_LONG` when it took longer.
+            what: Its purpose, for errors: `{what} failed`.
+            limit_s: Time limit there; the exit code is `bare.TOO_LONG` if it takes longer.
 
         Returns:
-            The code that it ended with, and what it wrote, as output and as errors.
+            Its exit code, and its standard output and error as one text.
 
         Raises:
             DeviceError: It cannot be started, or the link was lost.
@@ -217,7 +217,7 @@ class RemoteDevice:
         on_cores = ("taskset", f"{sum(1 << core for core in self._cores):x}") if self._cores else ()
         guarded = bare.guarded([*on_cores, *argv], limit_s)
         command = f"chmod 700 {shlex.quote(argv[0])} || exit; ( {guarded}\n) 2>&1; printf '\\n%d' $?"
-        kept, held = os.pipe()  # its end is the end of this process, whatever happens
+        kept, held = os.pipe()  # closes when this process ends, whatever happens
         with open(kept, "rb") as silence, open(held, "wb"):  # noqa: PTH123 - they have no path
             printed = self._link.run(command, what, send=silence, timeout_s=limit_s + ANSWER_S)
         said, _, code = printed.rpartition(b"\n")
@@ -228,13 +228,13 @@ class RemoteDevice:
         self._store.pull(remote, path)
 
     def close(self) -> None:
-        """End everything that was started on the device, and let go of it: whoever tries to reach it again gives up."""
+        """End all processes started on the device and release it: a pending or later `connect` fails."""
         for channel in self._channels:
             channel.close()
         self._transport.close()
 
     def _warm_up(self) -> str:
-        """Start the process that imports TensorFlow, once, and return the name under which it listens meanwhile.
+        """Start, once, the process that imports TensorFlow; return the name under which it listens.
 
         Raises:
             DeviceError: It cannot be started.
@@ -242,7 +242,7 @@ class RemoteDevice:
         with self._warming:
             if not self._warm:
                 name, script = f"edgeopt-{uuid.uuid4().hex}", self.push(Path(forking.__file__))
-                # The processes that are forked from it count as its children, and each has a limit of its own.
+                # No limit: processes forked from it count as its children, and each has its own limit.
                 parent = self._start([script, name, *SLOW], self._log, 1, 0, variables={BACKEND: TENSORFLOW})
                 parent.ask({}, QUESTION_S)
                 self._warm = name
@@ -258,7 +258,7 @@ class RemoteDevice:
         parent: str = "",
         variables: Mapping[str, str] | None = None,
     ) -> RemoteChannel:
-        """Start a Python file of the device, with its arguments, under a guard."""
+        """Start a Python file that is on the device, with its arguments, under a guard."""
         self._look_for_python()
         wanted = {
             "argv": [self._python, *run],
@@ -276,10 +276,10 @@ class RemoteDevice:
         return channel
 
     def _look_for_python(self) -> None:
-        """Check, once for each connection, that there is a Python which can run edgeopt's files.
+        """Check, once per connection, that a Python can run edgeopt's files.
 
         Raises:
-            NoPythonError: There is none, or it is too old.
+            NoPythonError: It is missing, does not run, or is too old.
         """
         if self._has_python:
             return
@@ -303,7 +303,7 @@ class RemoteDevice:
         self._has_python = True
 
     def _lacks_python(self) -> bool:
-        """Return whether the device has no Python that can run edgeopt's files."""
+        """Return whether the device lacks a Python that can run edgeopt's files."""
         try:
             self._look_for_python()
         except NoPythonError:
@@ -311,15 +311,15 @@ class RemoteDevice:
         return False
 
     def _ask(self, message: Mapping[str, Any]) -> dict[str, Any]:
-        """Return what the agent answers; it is started at the first question and ends with the connection.
+        """Return the agent's answer; the first question starts it, and it ends with the connection.
 
         Raises:
-            DeviceError: It cannot be started, has no answer, or somebody else has the device by now.
+            DeviceError: It cannot be started, cannot answer, or somebody else has the device by now.
         """
         if self._agent is not None:
             try:
                 return self._answer(self._agent, message)
-            except ChannelClosed:  # something there may have ended it since it was asked last
+            except ChannelClosed:  # something on the device may have ended it since the last question
                 self._agent = None
         script = posixpath.join(self._store.push(*AGENT_FILES), AGENT.name)
         self._agent = self._start([script], self._log, 1, None)
@@ -335,7 +335,7 @@ class RemoteDevice:
         return found
 
     def _claim_again(self) -> None:
-        """Take the device anew that was claimed; the claim went with the agent, or with the link.
+        """Renew the claim on the device, if any; it ended with the agent or the link.
 
         Raises:
             DeviceError: Somebody else has it now.
@@ -344,7 +344,7 @@ class RemoteDevice:
             raise DeviceError(f"{self.uri} was claimed by {holder} meanwhile")
 
     def _ask_to_claim(self) -> str | None:
-        """Return who has the device when that is somebody else, in words."""
+        """Try to claim the device; return None, or a text that names the other holder."""
         owner = f"{getpass.getuser()}@{socket.gethostname()} (process {os.getpid()})"
         path = posixpath.join(self._store.folder, LOCK)
         if self._lacks_python():
@@ -359,7 +359,7 @@ class RemoteDevice:
         return "somebody else"
 
     def _claim_by_shell(self, path: str, owner: str) -> dict[str, Any]:
-        """Return what `agent.claim` would; the claim is held by a shell, for as long as this gives it signs of life."""
+        """Act as `agent.claim`; a shell holds the claim while it receives signs of life."""
         claiming = bare.claim(path, owner, self._token, SILENCE_S)
         channel = RemoteChannel(claiming, log=self._log, transport=self._transport)
         self._channels.append(channel)
@@ -369,7 +369,7 @@ class RemoteDevice:
         return found
 
     def _read(self, read: Callable[[Any], T], found: Any) -> T:
-        """Return an answer of the device, read.
+        """Return an answer of the device, converted by `read`.
 
         Raises:
             DeviceError: It cannot be read.
@@ -381,10 +381,10 @@ class RemoteDevice:
 
 
 def _system(found: dict[str, Any]) -> dict[str, Any]:
-    """Return what a device tells of its system, where it is what `libraries.provided_here` returns.
+    """Return a device's answer if it has the form of `libraries.provided_here`.
 
     Raises:
-        ValueError: It is not.
+        ValueError: It does not have that form.
     """
     texts = [found.get(key) for key in ("machine", "libc", "python", "executable", "abi")]
     mappings = [found.get(key) for key in ("versions", "markers")]

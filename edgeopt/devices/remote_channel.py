@@ -1,4 +1,4 @@
-"""A conversation with a process on a device, which its guard there watches over."""
+"""A channel to a process on a device, watched there by a guard."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
     from edgeopt.devices.link import Transport
 
 BEAT_S = 5.0
-"""How often the host gives a sign of life."""
+"""Interval of the heartbeats from the host."""
 LATER_S = 15.0
-"""So long after the host's own time limit the guard's is over: where the host lives, its word comes first."""
+"""The guard waits this much longer than the host, so that a host that still runs reports first."""
 
 
 class RemoteChannel(Channel):
-    """A conversation with a process on a device; its guard there says how it ended.
+    """A channel to a process on a device; its guard there reports how it ended.
 
     Args:
-        command: For the shell of the device.
-        log: Where what it writes as errors goes.
-        transport: How it gets there.
+        command: Command for the shell of the device.
+        log: File that receives its standard error.
+        transport: Transport to the device.
     """
 
     def __init__(self, command: str, *, log: Path, transport: Transport) -> None:
@@ -44,23 +44,23 @@ class RemoteChannel(Channel):
         threading.Thread(target=self._beat, daemon=True).start()
 
     def _beat(self) -> None:
-        """Give signs of life until the conversation is over, and end it when the link is gone."""
+        """Send heartbeats until the channel closes; end it if the connection is lost."""
         with suppress(OSError, ValueError):  # it has ended, or was closed
             while not self._closed.wait(BEAT_S) and self._process.poll() is None:
-                if self._transport.lost:  # adb itself would wait for ever
+                if self._transport.lost:  # adb itself would wait forever
                     self._kill()
                     return
                 self._write(b"\n")
 
     def _write(self, line: bytes) -> None:
-        """Hand one line to the guard, with how long the answer that is waited for may still take."""
+        """Send one line to the guard, with the time left for the pending answer."""
         due = self._due
         limit = b"" if due is None else b"!%.1f " % (due - time.monotonic() + LATER_S)
         with self._writing:
             super()._write(limit + line)
 
     def _read_line(self, deadline: float | None) -> bytes | None:
-        """Return the next line of the process; what the login itself prints comes before its first."""
+        """Return the next line of the process; skip the output of the login itself."""
         line = super()._read_line(deadline)
         while not self._begun and line is not None:
             self._begun = line.endswith(self._begin)
@@ -68,7 +68,7 @@ class RemoteChannel(Channel):
         return line
 
     def _parse(self, line: bytes) -> dict[str, Any]:
-        """Return a line as an answer; the guard's own last line ends the conversation."""
+        """Return a line as an answer; the guard's own last line closes the channel."""
         answer = super()._parse(line)
         if "ended" not in answer:
             return answer
@@ -76,7 +76,7 @@ class RemoteChannel(Channel):
         raise self._closed_error()
 
     def _closed_error(self) -> ChannelClosed | LinkLostError:  # type: ignore[override]
-        """Return how the process ended; where its guard did not say so, the link did."""
+        """Return how the process ended; without a report of its guard, the connection was lost."""
         if self._ending is None and not self.closed:
             self._look_for_ending()
         if self._ending is not None and not self._ended_because:
@@ -89,9 +89,9 @@ class RemoteChannel(Channel):
         return error
 
     def _look_for_ending(self) -> None:
-        """Find the guard's last line in what was not read: a process may also end while nothing is asked."""
+        """Find the guard's last line in unread output: a process may also end while nothing is asked."""
         stdout, left = self._process.stdout, self._received[-READ_BYTES:]
-        if stdout is None:  # pragma: no cover - it was asked for as a pipe
+        if stdout is None:  # pragma: no cover - always opened as a pipe
             return
         until = time.monotonic() + EXIT_GRACE_S
         with suppress(OSError, ValueError), selectors.DefaultSelector() as selector:
@@ -99,7 +99,7 @@ class RemoteChannel(Channel):
             while selector.select(max(0.0, until - time.monotonic())) and (
                 chunk := os.read(stdout.fileno(), READ_BYTES)
             ):
-                left = (left + chunk)[-READ_BYTES:]  # it is short, and the last
+                left = (left + chunk)[-READ_BYTES:]  # the report is short, and the last line
             said = json.loads(left.rstrip().rpartition(b"\n")[2])
             if isinstance(said, dict) and "ended" in said:
                 self._ending = said

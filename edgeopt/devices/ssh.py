@@ -1,7 +1,7 @@
-"""A device behind ssh, by the system's own OpenSSH: aliases, keys, agents and jumps work as the user has them.
+"""A device behind ssh, through the system's OpenSSH: aliases, keys, agents and jumps work as configured.
 
-One master connection per device carries everything. It runs `cat` there on a pipe of ours, so that it ends with this
-process, however that ends. Host keys are always checked, and no password is ever asked for.
+One master connection per device carries everything. It runs `cat` there on a pipe from this process, so that it ends
+with this process in every case. Host keys are always checked; passwords are never requested.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 COMMAND_VARIABLE = "EDGEOPT_SSH"
-"""In the environment: the command to use instead of `ssh`, for instance `ssh -F team_config`."""
+"""Environment variable: a command to use instead of `ssh`, for instance `ssh -F team_config`."""
 CONNECT_S = 10
 ALIVE_S, ALIVE_COUNT = 5, 3
-"""The link is given up after so many questions, one every so many seconds, that got no answer."""
+"""Interval of the keep-alive messages; the connection is lost after this many without an answer."""
 READY_S = 60.0
 POLL_S = 0.02
 NO_OTHER_WAY = "false"
 JUMP = re.compile(r"(?:[\w.][\w.-]*@)?(?:\w[\w.-]*|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?")
-"""A host of `ssh -J`. ssh hands it to a shell, and older ones do not look at it."""
+"""A valid host for `ssh -J`: ssh passes it to a shell, and older versions do not check it."""
 SOCKET = "s"
-"""Short: the path of a socket may have 90 characters."""
+"""Short: the path of a socket may have at most 90 characters."""
 REASONS = (
     Reason(
         r"REMOTE HOST IDENTIFICATION HAS CHANGED",
@@ -77,14 +77,14 @@ class SshTransport:
 
     Args:
         host: A name, an address, or an alias of the user's ssh configuration.
-        user: Who to be there; what ssh itself would take when empty.
-        port: Where the server listens; what ssh itself would take when None.
-        key: A private key's file; those that ssh itself would try when None.
-        jump: A host to go through, as `ssh -J` takes it.
-        workdir: The folder for edgeopt's files there; `~/.cache/edgeopt` when empty.
+        user: Login name; ssh's default if empty.
+        port: Port of the server; ssh's default if None.
+        key: File of a private key; ssh's defaults if None.
+        jump: Jump host, as for `ssh -J`.
+        workdir: The folder for edgeopt's files there; `~/.cache/edgeopt` if empty.
     """
 
-    def __init__(  # noqa: PLR0913 - what the user may say of one device
+    def __init__(  # noqa: PLR0913 - the settings of one device
         self,
         host: str,
         *,
@@ -108,7 +108,7 @@ class SshTransport:
 
     @property
     def lost(self) -> bool:
-        """Whether the master connection has ended; what goes over it ends by itself then."""
+        """Whether the master connection has ended; commands over it then end by themselves."""
         master = self._master
         return self._closed or (master is not None and master.poll() is not None)
 
@@ -116,8 +116,8 @@ class SshTransport:
         """Open the master connection; an older one is closed.
 
         Raises:
-            DeviceError: The device cannot be reached, its host key is unknown or has changed, or it takes no key of
-                ours.
+            DeviceError: The device cannot be reached, its host key is unknown or has changed, or it rejects the user's
+                keys.
         """
         self._drop()
         if self._closed:
@@ -143,26 +143,26 @@ class SshTransport:
             time.sleep(POLL_S)
 
     def argv(self, command: str) -> list[str]:
-        """Return the ssh that runs a command over the master connection, and only over it."""
-        # Without a master connection ssh would open one of its own, which nobody would end.
+        """Return the ssh command line that runs a command over the master connection, and only over it."""
+        # Without a master connection, ssh would open its own, which nobody would end.
         only = ["-S", self._socket, "-o", "ControlMaster=no", "-o", f"ProxyCommand={NO_OTHER_WAY}"]
         return [*self._program(), *only, *self._options(), "--", self._host, command]
 
     def why(self, said: str) -> DeviceError:
-        """Return what ssh's words mean; those of the master connection are looked at too."""
-        with suppress(OSError, DeviceError):  # it may have been let go of
+        """Return the error that ssh's output means, including that of the master connection."""
+        with suppress(OSError, DeviceError):  # it may be closed already
             said += self._log.read_text("utf-8", "replace")
         names = {"host": self._host, "known": self._known()}
         names |= {"login": shlex.join(self._login()), "copy": shlex.join(self._copying())}
         return explain(said, REASONS, names, f"ssh to {self._host} ended")
 
     def close(self) -> None:
-        """End the master connection, and with it all that goes over it; also while another thread is connecting."""
+        """End the master connection and all commands over it, even while another thread is connecting."""
         self._closed = True
         self._drop()
 
     def _drop(self) -> None:
-        """End the master connection where there is one."""
+        """End the master connection, if any."""
         master, self._master = self._master, None
         folder, self._folder = self._folder, None
         if master is not None:
@@ -209,7 +209,7 @@ class SshTransport:
             yield "IdentitiesOnly=yes"
 
     def _address(self) -> list[str]:
-        """Return what the user said of the way to the device, as arguments of ssh."""
+        """Return the user's login name, port and key as arguments of ssh."""
         return [
             *(["-l", self._user] if self._user else []),
             *(["-p", str(self._port)] if self._port else []),
@@ -217,15 +217,15 @@ class SshTransport:
         ]
 
     def _detour(self) -> list[str]:
-        """Return the argument for the host to go through; commands over the master connection must not have it."""
+        """Return the argument for the jump host; commands over the master connection must not have it."""
         return ["-J", self._jump] if self._jump else []
 
     def _login(self) -> list[str]:
-        """Return the command with which a person logs in."""
+        """Return the command for a person to log in."""
         return [*self._program(), *self._detour(), *self._address(), self._host]
 
     def _copying(self) -> list[str]:
-        """Return the command with which a person puts a key there; it knows fewer options than ssh."""
+        """Return the command for a person to copy a key there; it accepts fewer options than ssh."""
         return [
             "ssh-copy-id",
             *(["-p", str(self._port)] if self._port else []),
@@ -235,5 +235,5 @@ class SshTransport:
         ]
 
     def _known(self) -> str:
-        """Return the device's name in the file of known hosts."""
+        """Return the device's name in the known hosts file."""
         return shlex.quote(f"[{self._host}]:{self._port}" if self._port else self._host)

@@ -1,4 +1,4 @@
-"""What lies on a device: files by the hash of their content, pushed once, and what is pulled back."""
+"""Files on a device: pushed once under the hash of their content, and folders that are pulled back."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 PUSH_S = 600.0
 FILES = "files"
 CHANGED_ON_THE_WAY = 65
-"""What the unpacking command returns when the hash is not the one that was sent."""
+"""Exit code of the unpacking command if the hash differs from the one that was sent."""
 
 
 class Store:
     """The files of edgeopt on one device.
 
     Args:
-        link: The way to it.
+        link: Runs commands on it.
     """
 
     def __init__(self, link: Link) -> None:
@@ -43,7 +43,7 @@ class Store:
         """The work folder on the device, as an absolute path."""
 
     def open(self) -> None:
-        """Make the work folder, and see what is in it.
+        """Make the work folder, list its files, and send again those that were lost.
 
         Raises:
             DeviceError: It cannot be made.
@@ -53,14 +53,14 @@ class Store:
         folder, *names = self._link.run(command, "making its work folder").decode("utf-8", "replace").splitlines()
         self.folder, self._there = folder, set(names)
         self.drop()
-        # It may have lost them, when it was started anew. What was moved here meanwhile is pushed from where it is now.
+        # A restarted device may have lost them. Those moved on the host are forgotten; `push` sends the new path.
         self._pushed = {paths: sent for paths, sent in self._pushed.items() if all(path.exists() for path in paths)}
         for paths, digest in self._pushed.items():
             if digest not in self._there:
                 self._pushed[paths] = self._send(paths)
 
     def push(self, *paths: Path) -> str:
-        """Make files and folders of the host readable on the device, side by side; return the folder they are in.
+        """Make files and folders of the host readable on the device; return their common folder.
 
         Raises:
             DeviceError: They cannot be stored there.
@@ -70,7 +70,7 @@ class Store:
         return posixpath.join(self.folder, FILES, digest)
 
     def drop(self, *remote: str) -> None:
-        """Remove folders of the device; where the link is lost, as soon as it is back."""
+        """Remove folders of the device; if the link is lost, on the next `open` or `drop`."""
         self._dropped += remote
         if self._dropped:
             with suppress(DeviceError):
@@ -81,7 +81,7 @@ class Store:
         """Copy a folder of the device to `path` on the host.
 
         Raises:
-            DeviceError: It cannot be read there, or arrives other than it was.
+            DeviceError: It cannot be read there, or changes on its way.
         """
         answer = self._link.run(_packing(remote), "reading what was made there", timeout_s=PUSH_S)
         said, _, packed = answer.partition(b"\n")
@@ -92,7 +92,7 @@ class Store:
             tar.extractall(path, filter="data")
 
     def _send(self, paths: Iterable[Path]) -> str:
-        """Store files under the hash of their content, unless they are there; return the hash."""
+        """Store files under the hash of their content unless they exist; return the hash."""
         parcel = Parcel(paths)
         try:
             if parcel.sha256 not in self._there:
@@ -108,7 +108,7 @@ class Store:
 
 
 def _unpacking(folder: str, digest: str) -> str:
-    """Return the command that reads a tar, checks it, and puts its files into place all at once."""
+    """Return the command that reads a tar, checks it, and moves its files into place at once."""
     final = shlex.quote(posixpath.join(folder, FILES, digest))
     return f"""
 umask 077; t={final}.$$; trap 'rm -rf "$t" "$t.tar"' EXIT
@@ -119,16 +119,16 @@ mkdir "$t" && tar -xf "$t.tar" -C "$t" || exit
 
 
 def _packing(remote: str) -> str:
-    """Return the command that prints the hash of a tar of a folder in a line, then the tar.
+    """Return the command that prints a line with the hash of a folder's tar, then the tar.
 
-    It is packed twice, since a tar that is kept would take room there.
+    It packs twice, since a stored tar would take space there.
     """
     pack = f"tar -cf - -C {shlex.quote(remote)} ."
     return f"{pack} | sha256sum | cut -c1-64 && {pack}"
 
 
 def _why_not_stored(error: CommandError) -> EdgeoptError:
-    """Return what the user should know of files that could not be stored."""
+    """Return the error for files that could not be stored."""
     if error.code == CHANGED_ON_THE_WAY:
         return DeviceError(f"{error.message}: they changed on their way", hint="the link is bad; try again")
     return full_disk(error.said, error.message) or error

@@ -1,4 +1,4 @@
-"""What the known devices are, asked all at once, and what one of them has for each runner."""
+"""Facts of all known devices, asked in parallel, and the check of one device for each runner."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ if TYPE_CHECKING:
     from edgeopt.registry import RegisteredBackend
 
 LIMIT_S = 20.0
-"""How long a list waits for the slowest device; ssh itself gives up a connection after 10 s."""
+"""Longest wait for the slowest device in a list; ssh itself stops connecting after 10 s."""
 
 
 @dataclass(slots=True)
 class Sighting:
-    """What was seen of one device."""
+    """Findings about one device."""
 
     entry: Entry
     is_reachable: bool = False
     facts: Facts | None = None
     error: EdgeoptError | None = None
-    """Why the facts are not known."""
+    """The reason why the facts are missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,22 +50,22 @@ class Fit:
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """Everything that `edgeopt devices check` tells of one device."""
+    """Everything that `edgeopt devices check` reports about one device."""
 
     facts: Facts
     health: Health
     provided: Mapping[str, Any] = field(default_factory=dict)
     doubts: tuple[str, ...] = ()
-    """What would make numbers doubtful that were measured now."""
+    """Reasons to doubt numbers that are measured now."""
     fits: tuple[Fit, ...] = ()
 
 
 def look(entries: Iterable[Entry], limit_s: float = LIMIT_S) -> list[Sighting]:
-    """Return what is seen of devices within a time limit, in their order; all are asked at once.
+    """Ask all devices in parallel; return the findings within a time limit, in order.
 
     Args:
-        entries: The devices; one that cannot be used is a sighting with its problem.
-        limit_s: How long to wait for the slowest.
+        entries: The devices; an unusable one gives a sighting with its problem.
+        limit_s: Longest wait for the slowest.
     """
     wanted = runtimes()
     watches = [_Watch(entry, wanted) for entry in entries]
@@ -76,11 +76,11 @@ def look(entries: Iterable[Entry], limit_s: float = LIMIT_S) -> list[Sighting]:
 
 
 def inspect(device: Device, name: str) -> Inspection:
-    """Return what a connected device has, and what is missing for each installed backend's runner.
+    """Return the facts of a connected device, and the misfit of each installed backend's runner.
 
     Args:
         device: The device.
-        name: What the user calls it.
+        name: The user's name for it.
 
     Raises:
         DeviceError: It does not answer.
@@ -89,7 +89,7 @@ def inspect(device: Device, name: str) -> Inspection:
     doubts = tuple(find_doubts(health, health, {}))
     try:
         facts = replace(facts, runtimes=device.versions(runtimes()))
-    except NoPythonError as error:  # a phone can be measured all the same, by a benchmark program
+    except NoPythonError as error:  # a phone can still be measured by a benchmark program
         nothing_fits = Misfit(error.message, error.hint)
         return Inspection(facts, health, doubts=doubts, fits=_fits(lambda _: nothing_fits))
     preflight = Preflight(device, name)
@@ -98,19 +98,19 @@ def inspect(device: Device, name: str) -> Inspection:
 
 
 def _fits(misfit: Callable[[RegisteredBackend], Misfit | None]) -> tuple[Fit, ...]:
-    """Return, for each installed backend, what a function finds missing for its runner."""
+    """Return, for each installed backend, the misfit that a function finds for its runner."""
     found = find_backends().backends
     return tuple(Fit(name, tuple(one.backend.requires), misfit(one)) for name, one in found.items())
 
 
 def runtimes() -> list[str]:
-    """Return the names of all distributions that runners require, those first that explain a number anyway."""
+    """Return the names of all distributions that runners require, after those that always explain a number."""
     wanted = [name for found in find_backends().backends.values() for name in names(found.backend.requires)]
     return list(dict.fromkeys([*RUNTIMES, *wanted]))
 
 
 class _Watch:
-    """One device that is asked in a thread of its own."""
+    """One device, asked in its own thread."""
 
     def __init__(self, entry: Entry, wanted: Iterable[str]) -> None:
         self._wanted = wanted
@@ -120,12 +120,12 @@ class _Watch:
         self.thread.start()
 
     def end(self, limit_s: float) -> Sighting:
-        """Return what was seen; a device that has not answered is let go of."""
+        """Return the findings; close a device that has not answered."""
         is_late = self.thread.is_alive()
-        seen = replace(self._seen)  # whatever the thread still finds comes too late
+        seen = replace(self._seen)  # a copy: later findings of the thread do not count
         if is_late:
             seen.error = DeviceError(f"it gave no answer within {limit_s:g} s", hint="is it switched on?")
-            with suppress(Exception):  # it is in use by the thread, which ends with an error of its own
+            with suppress(Exception):  # the thread still uses it, and ends with its own error
                 if self._device is not None:
                     self._device.close()
         return seen

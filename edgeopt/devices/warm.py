@@ -1,4 +1,4 @@
-"""Starts processes from a parent that has imported TensorFlow already: in 10 ms instead of in seconds."""
+"""Starts processes from a parent with TensorFlow imported: in 10 ms instead of seconds."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 SLOW = ("tensorflow",)
-"""Distributions, and modules, whose import takes seconds."""
+"""Names of distributions, also of modules, whose import takes seconds."""
 READY_S = 120.0
-"""The longest time that the import may take."""
+"""Maximum time for the import."""
 
 
 def is_slow(requires: Iterable[str]) -> bool:
-    """Tell whether the packages that a runner requires take seconds to import."""
+    """Return whether the packages that a runner requires take seconds to import."""
     return not {name.lower() for name in names(requires)}.isdisjoint(SLOW)
 
 
 class WarmParent:
     """A Python process that has imported TensorFlow, and from which other processes are forked.
 
-    It starts at once and imports while the host does other things. If it cannot be used (on a system other than Linux,
-    or because a library starts threads on import), `fork` returns None, and processes are started as usual.
+    It starts at once and imports while the host does other things. If it is unusable (on a system other than Linux, or
+    because a library starts threads on import), `fork` returns None, and processes are started as usual.
 
     Args:
         command: The command that starts Python.
@@ -45,19 +45,19 @@ class WarmParent:
     def __init__(self, command: Sequence[str]) -> None:
         self._asking = threading.Lock()
         self._is_usable: bool | None = None
-        """None until it has sent its first message, which comes after the import."""
+        """None until its first message, which comes after the import."""
         self._channel: Channel | None = None
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        # With more threads, the libraries that it loads would start some.
+        # With more than one thread, the libraries that it loads would start some on import.
         variables = {**os.environ, **thread_environment(1), BACKEND: TENSORFLOW}
         variables.pop(LEGACY, None)
         argv = [*command, str(Path(forking.__file__).absolute()), str(theirs.fileno()), *SLOW]
         with theirs, contextlib.suppress(DeviceError):
-            if sys.platform == "linux":  # system libraries of others do not work in a forked process
+            if sys.platform == "linux":  # other systems' libraries do not work in a forked process
                 self._channel = Channel(argv, log=Path(os.devnull), env=variables, pass_fds=[theirs.fileno()])
 
     def fork(self, run: Sequence[str], log: Path, environment: Mapping[str, str]) -> ForkedProcess | None:
-        """Return a new process that runs a Python file, or with `-m` a module; None if this parent cannot be used.
+        """Return a new process that runs a Python file, or a module with `-m`; None if this parent is unusable.
 
         Raises:
             BadInputError: The log cannot be written.
@@ -66,7 +66,7 @@ class WarmParent:
             if not self._is_ready() or not has_same_keras(environment):
                 return None
             errors = open_log(log)
-            self._is_usable = False  # an interrupt would leave an answer that the next one would take for its own
+            self._is_usable = False  # after an interrupt, the next fork would read this answer
             message = {"run": list(run), "env": dict(environment), "cwd": _current_folder()}
             try:
                 process = fork(self._socket, message, errors=errors)
@@ -76,7 +76,7 @@ class WarmParent:
             return process
 
     def close(self) -> None:
-        """End it, and the processes forked from it that are left."""
+        """End the parent and all processes forked from it."""
         if self._channel is not None:
             self._channel.close()  # also ends the wait of another thread in `fork`
         with self._asking:
@@ -90,10 +90,10 @@ class WarmParent:
 
 
 class WarmChannel(Channel):
-    """A conversation with a process that was forked from a parent, or started as usual if that is not possible.
+    """A channel to a process that was forked from a parent, or started as usual if that is impossible.
 
     Args:
-        parent: The parent, if there is one.
+        parent: The parent, if any.
         command: The command that starts Python.
         run: A Python file, or `-m` and a module.
     """
@@ -119,7 +119,7 @@ class WarmChannel(Channel):
 
 
 def _current_folder() -> str:
-    """Return the current folder; an empty text if it was removed."""
+    """Return the current folder; empty if it was removed."""
     with contextlib.suppress(OSError):
         return str(Path.cwd())
     return ""

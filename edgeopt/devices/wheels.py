@@ -1,4 +1,4 @@
-"""Wheels for a device, fetched by this machine's pip: the right platform's, and only those that will load there."""
+"""Wheels for a device, fetched by this machine's pip: for its platform, and only those that load there."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ if TYPE_CHECKING:
 
 REGISTRY = "does this machine reach a package registry?"
 MOST_TRIES = 8
-"""So many versions are tried, each older than one that does not load."""
+"""Maximum number of attempts; each excludes the versions that would not load."""
 MOST_ROUNDS = 20
-"""No chain of requirements is longer."""
+"""Maximum length of a chain of requirements."""
 FETCH_S = 1800.0
 
 
 def fetch(requirements: Iterable[str], provided: Mapping[str, Any], folder: Path, say: Callable[[str], None]) -> None:
-    """Fill a folder with the wheels of everything that is required, directly and indirectly.
+    """Fill a folder with the wheels of all direct and indirect requirements.
 
     Args:
-        requirements: As pip writes them.
-        provided: What the device gives to packages; see `libraries.provided_here`.
-        folder: Is made anew.
-        say: Is told what is going on.
+        requirements: In pip syntax.
+        provided: The device's platform; see `libraries.provided_here`.
+        folder: Replaced if it exists.
+        say: Receives progress messages.
 
     Raises:
-        UnavailableError: There are no such wheels for the device, or none that would load there; or this machine
-            cannot fetch any.
+        UnavailableError: Wheels for the device do not exist, would not load there, or cannot be fetched by this
+            machine.
     """
     barred: list[str] = []
     why, hint = "", ""
@@ -63,7 +63,7 @@ def fetch(requirements: Iterable[str], provided: Mapping[str, Any], folder: Path
 
 
 def fetch_pip(python: str, folder: Path) -> Path:
-    """Return a wheel of pip that runs with a version of Python; a Python runs it from the file as it is.
+    """Return a wheel of pip for a version of Python, which can run it without installing it.
 
     Raises:
         UnavailableError: This machine cannot fetch it.
@@ -73,7 +73,7 @@ def fetch_pip(python: str, folder: Path) -> Path:
 
 
 def check_wheel(wheel: Path, provided: Mapping[str, Any]) -> list[dict[str, str]]:
-    """Return what the libraries in a wheel lack on a device; see `libraries.unmet`."""
+    """Return the unmet needs of a wheel's libraries on a device; see `libraries.unmet`."""
     needs: dict[str, Any] = {}
     damaged = []
     with zipfile.ZipFile(wheel) as archive, tempfile.TemporaryDirectory(prefix="edgeopt-wheel-") as scratch:
@@ -90,10 +90,10 @@ def check_wheel(wheel: Path, provided: Mapping[str, Any]) -> list[dict[str, str]
 
 
 def _fetch_all(wanted: Sequence[str], provided: Mapping[str, Any], folder: Path) -> list[Path]:
-    """Return the wheels of what is wanted and of all that they require.
+    """Return the wheels of the requirements and of their dependencies.
 
-    pip itself would decide by this machine's markers what a wheel requires, so that it is asked for one level after
-    another, without dependencies.
+    pip itself would evaluate the markers of dependencies for this machine, so it fetches one level at a time, without
+    dependencies.
     """
     wanted = list(wanted)
     for _ in range(MOST_ROUNDS):
@@ -108,7 +108,7 @@ def _fetch_all(wanted: Sequence[str], provided: Mapping[str, Any], folder: Path)
 
 
 def _needs(wheel: Path, wanted: Iterable[str], markers: Mapping[str, str]) -> list[str]:
-    """Return what a wheel requires on the device, with the extras that were asked of it."""
+    """Return the requirements of a wheel on the device, with the requested extras."""
     with zipfile.ZipFile(wheel) as archive:
         name = next(
             name for name in archive.namelist() if name.endswith(".dist-info/METADATA") and name.count("/") == 1
@@ -120,7 +120,7 @@ def _needs(wheel: Path, wanted: Iterable[str], markers: Mapping[str, str]) -> li
 
 
 def _applying(requirements: Iterable[str], markers: Mapping[str, str], extras: Iterable[str]) -> list[str]:
-    """Return those requirements that hold on the device, without their markers: pip knows this machine's alone."""
+    """Return the requirements that apply on the device, without markers: pip would evaluate them for this machine."""
     kept = []
     for text in requirements:
         requirement = Requirement(text)
@@ -131,14 +131,14 @@ def _applying(requirements: Iterable[str], markers: Mapping[str, str], extras: I
 
 
 def _tags(provided: Mapping[str, Any]) -> list[str]:
-    """Return the arguments of pip that stand for the device."""
+    """Return the arguments of pip that describe the device."""
     platforms = [part for name in provided["platforms"] for part in ("--platform", name)]
     abis = [part for abi in (provided["abi"], "abi3", "none") for part in ("--abi", abi)]
     return [*platforms, *abis, "--implementation", "cp", "--python-version", provided["python"]]
 
 
 def _download(requirements: Sequence[str], arguments: Sequence[str], folder: Path) -> None:
-    """Let pip fetch wheels into a folder, without what they require."""
+    """Fetch wheels into a folder with pip, without dependencies."""
     shutil.rmtree(folder, ignore_errors=True)
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", "download", "--quiet"]
     argv = [*pip, "--no-deps", "--only-binary=:all:", "--dest", str(folder), *arguments, "--", *requirements]
@@ -154,7 +154,7 @@ def _download(requirements: Sequence[str], arguments: Sequence[str], folder: Pat
 
 
 def _refused(why: str) -> UnavailableError:
-    """Return the error for what pip says."""
+    """Return the error for a message of pip."""
     if "No module named pip" in why:
         return UnavailableError("this Python has no pip to fetch wheels with", hint=f"{sys.executable} -m ensurepip")
     match = re.match(r"Could not find a version that satisfies the requirement (.+) \(from versions: (.*)", why)
@@ -169,7 +169,7 @@ def _refused(why: str) -> UnavailableError:
 
 
 def meaning(text: str) -> str:
-    """Return what pip means by what it printed: its first error."""
+    """Return the first error in the output of pip, else its last line."""
     lines = [line for line in text.splitlines() if line.strip()]
     errors = [line.partition("ERROR: ")[2] for line in lines if "ERROR: " in line]
     return one_line(errors[0] if errors else lines[-1] if lines else "no message")

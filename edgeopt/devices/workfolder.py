@@ -1,7 +1,7 @@
-"""edgeopt's work folder on a device: what lies in it, and taking it away.
+"""edgeopt's work folder on a device: its contents and its removal.
 
-Only what edgeopt itself has put there is ever removed. The names of all that it puts there follow rules, and where one
-thing does not, nothing is touched: a user may have named a folder that holds other things too.
+Only files that edgeopt itself created are ever removed. Their names follow rules; if any name does not, nothing is
+removed: a user may have chosen a folder that holds other files too.
 """
 
 from __future__ import annotations
@@ -33,37 +33,37 @@ INSIDE = {
     JOBS: re.compile(r"[0-9a-f]{32}-.*", re.DOTALL),
     FOLDER: re.compile(re.escape(COMPLETE)),
 }
-"""By folder, how edgeopt names what it puts into it."""
+"""By folder, the pattern of the names that edgeopt creates in it."""
 
 
 @dataclass(frozen=True, slots=True)
 class WorkFolder:
-    """What lies in the work folder of a device; `path` is empty where there is none."""
+    """Contents of the work folder of a device; `path` is empty if it does not exist."""
 
     path: str = ""
     size_bytes: int = 0
     names: tuple[str, ...] = ()
-    """Paths of what lies in it, two levels deep."""
+    """Paths in it, up to two levels deep."""
     strange: tuple[str, ...] = field(default=())
-    """Those that edgeopt did not put there."""
+    """Those that edgeopt did not create."""
     holder: str = ""
-    """Who measures on the device at this moment."""
+    """Owner of the measurement that is running on the device, if any."""
     base: str = ""
-    """The Python that was named in the book before there was an environment."""
+    """The device's Python in the user's book before the environment existed."""
 
     def count(self, folder: str) -> int:
-        """Return how many things lie in one of its folders."""
+        """Return the number of entries in one of its folders."""
         return sum(name.startswith(f"{folder}/") for name in self.names)
 
 
 def look(transport: Transport) -> WorkFolder:
-    """Return what lies in the work folder of a device; needs no Python there.
+    """Return the contents of a device's work folder; works without Python there.
 
     Raises:
         DeviceError: It cannot be read.
     """
     place = transport.workdir
-    # Of the three kinds of `flock`, one takes no file but an open one; without any, nobody is taken to be there.
+    # One of the three kinds of `flock` accepts only an open file; without `flock`, the device counts as free.
     listing = " ".join(f"{name}/* {name}/.[!.]*" for name in (FILES, JOBS))
     command = f"""
 [ -e {place} ] || exit 0
@@ -94,7 +94,7 @@ def clean(transport: Transport, found: WorkFolder) -> None:
     """Remove the work folder of a device.
 
     Raises:
-        DeviceError: Something in it is not edgeopt's, somebody measures there, or it cannot be removed.
+        DeviceError: It holds other files, somebody measures there, or it cannot be removed.
     """
     if found.strange:
         others = f" and {len(found.strange) - 1} more" if len(found.strange) > 1 else ""
@@ -103,7 +103,7 @@ def clean(transport: Transport, found: WorkFolder) -> None:
     if found.holder:
         raise DeviceError(f"{transport.uri} is in use by {found.holder}", hint="wait for its end")
     ours = shlex.join(OURS)
-    # What was pushed may be read-only, and a folder that is cannot be emptied.
+    # Pushed folders may be read-only; such a folder cannot be emptied.
     command = f"""
 cd {shlex.quote(found.path)} || exit
 rm -rf -- {ours} 2>/dev/null || {{ chmod -R u+w -- {ours} 2>/dev/null; rm -rf -- {ours}; }} || exit
@@ -115,7 +115,7 @@ cd / && rmdir -- {shlex.quote(found.path)}"""
 
 
 def _strange(names: Iterable[str]) -> list[str]:
-    """Return what edgeopt did not put there."""
+    """Return the paths that edgeopt did not create."""
     listed = list(names)
     found = []
     for name in listed:
@@ -129,7 +129,7 @@ def _strange(names: Iterable[str]) -> list[str]:
 
 
 def _member(said: str, key: str) -> str:
-    """Return a text of a JSON object, nothing where there is none."""
+    """Return a member of a JSON object as text, empty if it is missing."""
     try:
         return str(json.loads(said)[key])
     except (ValueError, TypeError, KeyError):

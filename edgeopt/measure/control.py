@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from edgeopt.measure.process import Subject
 
 PREFIX = "second copy of "
-"""How the name of a control begins. No target has such a name."""
+"""Prefix of a control's name. Target names cannot start with it."""
 LEAST_LAUNCHES = 3
-"""With fewer launches, a bias and the noise of launches cannot be told apart."""
+"""With fewer launches, bias and launch noise cannot be separated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Control:
     """How much two copies of one artifact differed."""
 
     name: str
-    """The artifact."""
+    """Name of the artifact."""
     ratio: float
     ci95: tuple[float, float] | None
     """None after a single launch."""
@@ -35,11 +35,11 @@ class Control:
 
 
 def check_control(name: str, launches: Sequence[LaunchEffect]) -> Control | None:
-    """Return how much the second copy of an artifact differed from the first, None without a launch of both.
+    """Return how much two copies of an artifact differed; None without a launch of both.
 
     Args:
-        name: The artifact.
-        launches: The effects of the second copy beside the first.
+        name: Name of the artifact.
+        launches: Effects of the second copy relative to the first.
     """
     if not launches:
         return None
@@ -58,24 +58,24 @@ def _bias(effects: Sequence[float]) -> float:
 
 
 class SecondCopy:
-    """Chooses the artifact that a second copy is made of, and says why there is none.
+    """Chooses the artifact to copy, and records why a copy is missing.
 
     Args:
-        free_bytes: The memory that all processes of a launch may take together; None if it is not known.
-        name: The name of the copy in the session that is resumed; empty if there was none.
+        free_bytes: Memory available to all processes of a launch together; None if unknown.
+        name: Name of the copy in the resumed session; empty without one.
     """
 
     def __init__(self, free_bytes: int | None, name: str = "") -> None:
         self._free_bytes = free_bytes
         self.subject: Subject | None = None
-        """The copy; None as long as there is none, and after a failure."""
+        """The copy; None before one is chosen, and after a failure."""
         self.name = name
-        """The name of the copy; empty as long as none was chosen."""
+        """Name of the copy; empty before one is chosen."""
         self.problem = ""
 
     @property
     def original(self) -> str:
-        """The name of the artifact."""
+        """Name of the copied artifact."""
         return self.name.removeprefix(PREFIX)
 
     @property
@@ -84,11 +84,11 @@ class SecondCopy:
         return self.subject is None and not self.problem
 
     def choose(self, original: Subject, peak_bytes: Mapping[str, int]) -> None:
-        """Make a copy of an artifact if there is memory for it.
+        """Choose an artifact to copy, if memory allows.
 
         Args:
             original: The artifact.
-            peak_bytes: The peak memory of each artifact of the launch, by name.
+            peak_bytes: Peak memory of each artifact of the launch, by name.
         """
         needed = sum(peak_bytes.values()) + peak_bytes[original.name]
         if self._free_bytes is not None and needed > self._free_bytes:
@@ -98,5 +98,5 @@ class SecondCopy:
             self.subject = replace(original, name=self.name)
 
     def fail(self, problem: str) -> None:
-        """Let no copy take part any more."""
+        """Exclude the copy from now on."""
         self.subject, self.problem = None, problem

@@ -1,4 +1,4 @@
-"""Rests between artifacts that run one after another, so that each begins as cool as the first one did."""
+"""Rests between consecutive artifacts, so that each starts as cool as the first one."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ if TYPE_CHECKING:
     from edgeopt.measure.facts import Health
 
 LEAST_REST_S = 30.0
-"""Before the first artifact too, whatever its sensors say: processors save up a reserve for their highest clock."""
+"""Also before the first artifact, whatever the sensors show: processors build up a reserve for their highest clock."""
 MOST_REST_S = 600.0
 LOOK_S = 2.0
 COOL_C = 2.0
-"""How much warmer than the first artifact another one may begin."""
+"""Degrees Celsius by which another artifact may start warmer than the first one."""
 
 
 class Cooling:
-    """Waits until a device is again as it was before the first artifact.
+    """Waits until a device is as cool as before the first artifact.
 
     Args:
-        health: Looks at the device.
-        stopping: Ends a rest at once when it is set.
-        longest_s: How long a rest may take; so long it takes, too, where the device has no sensor.
+        health: Returns the health of the device.
+        stopping: Ends a rest at once when set.
+        longest_s: Maximum length of a rest, and its full length if the device lacks a sensor.
     """
 
     def __init__(self, health: Callable[[], Health], stopping: threading.Event, longest_s: float) -> None:
@@ -35,10 +35,10 @@ class Cooling:
         self._first: Health | None = None
 
     def rest(self, tell: Callable[[str], None]) -> Health:
-        """Rest, and return how the device is after it; the first rest is a short one, and all others go back to it.
+        """Rest and return the health after it; the first rest is short and sets the goal of all others.
 
         Raises:
-            DeviceError: The device does not tell how it is.
+            DeviceError: The device does not report its health.
         """
         until = time.monotonic() + self._longest_s
         tell("letting the device rest")
@@ -55,7 +55,7 @@ class Cooling:
 
 
 def is_as_cool(now: Health, first: Health) -> bool:
-    """Whether a device is known to be about as cool as at first, and not slowed by what it was not slowed by then."""
+    """Return whether a device is known to be about as cool as at first, without new causes of throttling."""
     if now.temperature_c is None or first.temperature_c is None:
         return False
     return now.temperature_c <= first.temperature_c + COOL_C and set(now.throttled) <= set(first.throttled)

@@ -1,4 +1,4 @@
-"""What one launch of two artifacts says of their speeds."""
+"""Speed-up of one artifact over another in each launch of both."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from edgeopt.measure.measurement import Launch, Measurement
 
 QUIET_SHARE = 0.1
-"""The part of a round's inferences that counts as undisturbed."""
+"""Share of a round's inferences that counts as undisturbed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +23,9 @@ class LaunchEffect:
     """How many times faster one artifact was than another in one launch of both."""
 
     effect: float
-    """The logarithm of the speed-up: the median over the rounds."""
+    """Logarithm of the speed-up: the median over the rounds."""
     error: float
-    """Its standard error by the noise of the rounds."""
+    """Its standard error, from the noise of the rounds."""
 
 
 def launch_effects(measurement: Measurement, other: Measurement) -> list[LaunchEffect]:
@@ -37,7 +37,7 @@ def launch_effects(measurement: Measurement, other: Measurement) -> list[LaunchE
 
 
 def _round_effects(launch: Launch, other: Launch) -> list[float]:
-    """Return the logarithm of the speed-up in every round that two launches share."""
+    """Return the logarithm of the speed-up for every round that two launches share."""
     return [
         math.log(_quiet(theirs, len(ours)) / _quiet(ours, len(theirs)))
         for ours, theirs in zip(launch.rounds, other.rounds, strict=False)
@@ -46,9 +46,9 @@ def _round_effects(launch: Launch, other: Launch) -> list[float]:
 
 
 def _quiet(samples: Sequence[int], others: int) -> float:
-    """Return the latency of the undisturbed inferences of a round, beside a round of `others` inferences."""
-    # The fastest of five samples is faster than the fastest of four: artifacts of about the same speed are compared on
-    # the same number.
+    """Return the latency of undisturbed inferences in a round, compared with a round of `others` inferences."""
+    # The fastest of five samples is faster than the fastest of four, so artifacts of about the same speed are compared
+    # on equal numbers.
     count = others if others < len(samples) < 2 * others else len(samples)
     return quantile(sorted(samples[:count]), QUIET_SHARE)
 
@@ -56,7 +56,7 @@ def _quiet(samples: Sequence[int], others: int) -> float:
 def _median_error(ordered: Sequence[float]) -> float:
     """Return the standard error of the median of sorted values (J. W. McKean and R. M. Schrader, 1984).
 
-    It takes the values as independent.
+    Assumes independent values.
     """
     count = len(ordered)
     below = max(0, math.floor((count + 1 - NORMAL_975 * math.sqrt(count)) / 2) - 1)

@@ -1,4 +1,4 @@
-"""What a device is, how it is at this moment, and what that says about numbers that are measured on it."""
+"""Facts and health of a device, and the doubts they raise about numbers measured on it."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
 OBSERVER_FILES = (Path(observer.__file__), Path(system.__file__))
-"""What a device needs side by side, so that `import observer` works there."""
+"""Files that must lie side by side on a device for `import observer`."""
 RUNTIMES = ("tensorflow", "keras", "ai-edge-litert", "numpy")
-"""Distributions whose versions explain a number."""
+"""Distributions whose versions help to explain a result."""
 BUSY_SHARE = 0.15
-"""Share of the machine that other processes may take before a comparison is doubted."""
+"""Share of the machine used by other processes above which a comparison is doubted."""
 QUIET_GOVERNORS = ("performance",)
-"""Governors that keep the clock where it is; all others follow the load, and interleaved rounds are made of pauses."""
+"""Governors that keep the clock constant; others follow the load, and interleaved rounds are full of pauses."""
 GOVERNOR_COMMAND = "echo performance | sudo tee /sys/devices/system/cpu/cpu*/cpufreq/scaling_governor"
 HOT_C = 85.0
 WIDE_SPREAD = 0.10
 """Relative spread of an artifact's rounds above which the machine was too noisy."""
 SLOW_SHARE = 0.7
-"""Share of its clock below which a processor has been slowed."""
+"""Share of its normal clock below which a processor counts as slowed."""
 LITTLE_BATTERY_PERCENT = 20
-"""Below this phones begin to save power."""
+"""Level below which phones begin to save power."""
 LITTLE_MEMORY_BYTES = 128 * 2**20
-"""A runtime with a small model takes about as much; with less, the system begins to move memory to the disk."""
+"""About the size of a runtime with a small model; below this, the system begins to swap."""
 MOST_ENTRIES, MOST = 1000, 1e300
 _MOMENTS = (
     "load_average",
@@ -44,12 +44,12 @@ _MOMENTS = (
     "battery_percent",
     "charging",
 )
-"""What may change while measuring, so that a run keeps it twice."""
+"""Values that may change during a measurement, so a run records them before and after."""
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a device is; field for field what the run says of it. Empty or 0 where the device does not tell."""
+    """Facts of a device, field for field as in the run; empty or 0 if not reported."""
 
     uri: str = ""
     machine: str = ""
@@ -60,73 +60,73 @@ class Facts:
     python: str = ""
     runtimes: Mapping[str, str] = field(default_factory=dict)
     details: Mapping[str, Any] = field(default_factory=dict)
-    """What else it tells, flat: `soc`, `board`, `core_types`, `kernel`, `libc`, `emulated` and more; `cores_used` where
-    processes may not use all cores, and `core_types_used` where there are several types."""
+    """Further facts, flat: `soc`, `board`, `core_types`, `kernel`, `libc`, `emulated` and more. If processes may not
+    use all cores: `cores_used`, and `core_types_used` if there are several types."""
 
     @classmethod
     def from_dict(cls, found: Any) -> Facts:
-        """Return the facts that a device answered; unknown keys are ignored, missing ones have their defaults.
+        """Return the facts reported by a device; ignore unknown keys, use defaults for missing ones.
 
         Raises:
-            ValueError: It is no mapping, or a value is of a wrong type.
+            ValueError: `found` is not a mapping, or a value has the wrong type.
         """
         return cls(**_checked(cls, found))
 
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """How a device is at one moment; None where it does not tell."""
+    """State of a device at one moment; None for values that it does not report."""
 
     load_average: float | None = None
-    """Processes that wanted to run in the last minute."""
+    """Average number of processes ready to run, over the last minute."""
     busy_share: float | None = None
-    """Share of all cores that is in use right now."""
+    """Share of all cores in use at this moment."""
     governor: str | None = None
-    """Where groups of cores have different ones, each with its groups."""
+    """If groups of cores differ, each governor with its groups."""
     temperature_c: float | None = None
     cores_allowed: int = 1
     temperature_zone: str = ""
-    """The sensor that showed `temperature_c`, the highest."""
+    """Sensor that reported `temperature_c`, the highest temperature."""
     frequencies_mhz: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     """By group of cores: `cur` now, `max` of the hardware, `allowed` at this moment, `base` without turbo."""
     throttled: tuple[str, ...] = ()
-    """What slows the processor at this moment."""
+    """Causes that slow the processor at this moment."""
     throttle_counts: Mapping[str, int] = field(default_factory=dict)
-    """How often it was slowed since the device started; a Raspberry Pi tells only whether, as 0 or 1."""
+    """How often the processor was slowed since boot; a Raspberry Pi reports only whether, as 0 or 1."""
     available_bytes: int | None = None
     battery_percent: int | None = None
     charging: bool | None = None
-    """Whether power comes from outside; None where there is no battery."""
+    """Whether power is external; None if unknown, or without a battery."""
     emulated: str = ""
-    """What computes the processor's instructions; empty on a real processor."""
+    """Emulator that executes the instructions; empty on a real processor."""
 
     @classmethod
     def from_dict(cls, found: Any) -> Health:
-        """Return the health that a device answered; unknown keys are ignored, missing ones have their defaults.
+        """Return the health reported by a device; ignore unknown keys, use defaults for missing ones.
 
         Raises:
-            ValueError: It is no mapping, or a value is of a wrong type.
+            ValueError: `found` is not a mapping, or a value has the wrong type.
         """
         return cls(**_checked(cls, found))
 
 
 def find_facts(uri: str) -> Facts:
-    """Return what this machine is."""
+    """Return the facts of this machine."""
     return Facts.from_dict({**observer.facts(), "uri": uri, "runtimes": find_runtimes(RUNTIMES)})
 
 
 def find_health() -> Health:
-    """Return how this machine is; takes a quarter of a second, in which nothing should be measured."""
+    """Return the health of this machine; takes a quarter of a second, during which nothing should be measured."""
     return Health.from_dict(observer.health())
 
 
 def summarise_health(before: Health, after: Health, spreads: Mapping[str, float]) -> dict[str, Any]:
-    """Return the health of a whole measurement as the run keeps it, with the doubts that it leaves.
+    """Return the health of a measurement as recorded in the run, including its doubts.
 
     Args:
-        before: The machine just before it.
-        after: The machine just after it.
-        spreads: By artifact, how far its rounds lay apart; see `stats.round_spread`.
+        before: Health just before the measurement.
+        after: Health just after it.
+        spreads: Relative spread of the rounds, by artifact; see `stats.round_spread`.
     """
     return {
         "governor": before.governor,
@@ -142,9 +142,9 @@ def _as_json(value: Any) -> Any:
 
 
 def find_doubts(before: Health, after: Health, spreads: Mapping[str, float]) -> list[str]:
-    """Return why the numbers may not be what a quiet device gives, each with what to do.
+    """Return reasons why the numbers may differ from those of a quiet device, each with a remedy.
 
-    `docs/health-warnings.md` explains every one of them.
+    `docs/health-warnings.md` explains each of them.
     """
     return [
         *_about_noise(before, after, spreads),
@@ -156,27 +156,27 @@ def find_doubts(before: Health, after: Health, spreads: Mapping[str, float]) -> 
 
 
 def find_runtimes(distributions: Iterable[str]) -> dict[str, str]:
-    """Return the versions of those distributions that are installed here."""
+    """Return the versions of the distributions that are installed here."""
     return observer.versions(distributions)
 
 
 def cores_allowed() -> int:
-    """Return how many cores this process may use: its affinity, and the quota of its control group."""
+    """Return how many cores this process may use, by its affinity and its control-group quota."""
     return observer.cores_allowed(observer.limits())
 
 
 def memory_bytes() -> int:
-    """Return the memory that this machine has, or what its control group may use; 0 where neither is told."""
+    """Return the memory of this machine or the limit of its control group, in bytes; 0 if unknown."""
     return observer.memory_bytes(observer.limits())
 
 
 def available_bytes() -> int:
-    """Return the memory that a new process may take; all that there is where the system does not tell."""
+    """Return the memory available to a new process, in bytes; the total if not reported."""
     return observer.available_bytes(observer.limits())
 
 
 def about_governor(governor: str | None) -> str:
-    """Return that a governor changes the clocks, as a sentence without its end; nothing where it does not."""
+    """Return an unfinished sentence that a governor changes the clocks; empty if it does not."""
     if governor is None or governor in QUIET_GOVERNORS:
         return ""
     return f"the CPU governor is {governor}, so clocks change while measuring"
@@ -205,10 +205,10 @@ def _about_clocks(before: Health, after: Health) -> Iterator[str]:
 
 
 def _slowed_clock(health: Health) -> tuple[int, int] | None:
-    """Return the clock that is farthest below its normal one, and the normal one, in MHz; None where none is far below.
+    """Return the most slowed clock and its normal value, in MHz; None if no clock is slowed.
 
-    Under a governor that follows the load the clock at rest says nothing, so that only the highest allowed one counts.
-    Of cores of one kind the fastest counts: the others may rest, or share what one core may have alone.
+    If the governor follows the load, the clock at rest is meaningless, so only the highest allowed one counts.
+    Among cores of one kind the fastest counts: the others may rest, or share a clock that one core may have alone.
     """
     fastest: dict[int, int] = {}
     for clocks in health.frequencies_mhz.values():
@@ -262,10 +262,10 @@ def _about_reality(before: Health) -> Iterator[str]:
 
 
 def _checked(kind: type[Facts | Health], found: Any) -> dict[str, Any]:
-    """Return those members of a dataclass that a device has answered, each of its right type.
+    """Return the members of a dataclass that a device reported, each with the right type.
 
     Raises:
-        ValueError: It is no mapping, or a value is of a wrong type.
+        ValueError: `found` is not a mapping, or a value has the wrong type.
     """
     if not isinstance(found, Mapping):
         raise ValueError(f"the device did not answer its {kind.__name__.lower()}, but {one_line(found)}")  # noqa: TRY004
@@ -281,7 +281,7 @@ def _checked(kind: type[Facts | Health], found: Any) -> dict[str, Any]:
 
 
 def _text(value: Any) -> str:
-    """Return a stranger's words without anything that a terminal would obey."""
+    """Return untrusted text without characters that a terminal would interpret."""
     if not isinstance(value, str):
         raise TypeError
     return "".join(char for char in one_line(value) if char.isprintable())
@@ -343,4 +343,4 @@ _CHECKS: Mapping[str, Callable[[Any], Any]] = {
     "Mapping[str, Any]": _mapping(_flat),
     "Mapping[str, Mapping[str, int]]": _mapping(_mapping(_whole)),
 }
-"""By the annotation of a member, what it takes; a TypeError refuses a value."""
+"""Checks and conversions by annotation; each raises TypeError to reject a value."""

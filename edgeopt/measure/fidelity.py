@@ -1,4 +1,4 @@
-"""How near the outputs of an artifact are to those of the source model, and whether they are nonsense.
+"""Compare an artifact's outputs with the source model's, and detect degenerate ones.
 
 All functions take outputs stacked over all evaluation feeds: output name to array, samples along the first axis.
 """
@@ -17,33 +17,33 @@ if TYPE_CHECKING:
     from edgeopt.contract import Array
 
 BLOCK = 1 << 20
-"""How many numbers are compared at once, so that the copies in double precision stay small."""
+"""Number of values compared at once; it keeps the copies in double precision small."""
 INT8_STEP = 1 / 256
 """One step of an int8 output that covers the probabilities from 0 to 1."""
 SUM_TOLERANCE = 0.01
-"""How far the sum of a row may be from 1 for the row to be probabilities; a source model may compute in float16."""
+"""Maximum distance from 1 of the sum of a row of probabilities; a source model may compute in float16."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fidelity:
-    """How near outputs are to those of the source model, over all evaluation feeds.
+    """Similarity of outputs to those of the source model, over all evaluation feeds.
 
-    With several outputs, `sqnr_db`, `cosine` and `max_abs` are each those of the output where they are worst. Outputs
-    without any error have `max_abs` 0 and `sqnr_db` None, since their ratio is infinite.
+    With several outputs, `sqnr_db`, `cosine` and `max_abs` are each the worst of all outputs. Outputs without any error
+    have `max_abs` 0 and `sqnr_db` None, since their ratio is infinite.
     """
 
     feeds: int
-    """How many samples were compared."""
+    """Number of compared samples."""
     top1_agreement: float | None
-    """The part of the samples with the same answer as the source model; None when the model is no classifier."""
+    """Share of samples with the same answer as the source model; None if the model is not a classifier."""
     sqnr_db: float | None
-    """Power of the source's output over power of the error; None when it is infinite or the source's output is zero."""
+    """Power of the source's output over power of the error; None if either is zero or the error is infinite."""
     cosine: float | None
-    """Cosine between all numbers of the two outputs; None when one of them is all zero."""
+    """Cosine between all numbers of the two outputs; None if one is all zero or the error is infinite."""
     max_abs: float
-    """The largest difference of two numbers; infinite when one of them is not finite and the other is not the same."""
+    """Largest difference of two numbers; infinite if one of them is not finite and the other differs."""
     accuracy: float | None
-    """The part of the samples whose answer is the label; None without labels or when the model is no classifier."""
+    """Share of samples whose answer is the label; None without labels or if the model is not a classifier."""
     source_accuracy: float | None
 
 
@@ -80,19 +80,19 @@ class _Difference:
 
 
 def compare(outputs: Mapping[str, Array], reference: Mapping[str, Array], labels: Array | None = None) -> Fidelity:
-    """Return how near `outputs` are to `reference`.
+    """Compare `outputs` with `reference`.
 
-    A model is taken for a classifier when it has one output of floats, and that output holds
+    A model counts as a classifier if it has one output of floats, and that output holds
 
-    * two or more numbers per sample, and either there are labels or each row of the source's is probabilities (none
+    * two or more numbers per sample, and either labels are given or each row of the source's is probabilities (none
       negative, their sum 1): the answer is the position of the largest number; or
     * one number between 0 and 1 per sample, and all labels are 0 or 1: the answer is whether it is above one half.
 
-    Without labels, numbers that are no probabilities could as well be logits as measurements, so nothing is claimed.
+    Without labels, numbers other than probabilities could be logits or measurements, so nothing is claimed.
 
     Args:
-        outputs: What the artifact answered.
-        reference: What the source model answered to the same feeds.
+        outputs: Outputs of the artifact.
+        reference: Outputs of the source model for the same feeds.
         labels: One integer class per sample.
 
     Raises:
@@ -115,9 +115,9 @@ def compare(outputs: Mapping[str, Array], reference: Mapping[str, Array], labels
 
 
 def degenerate(outputs: Mapping[str, Array], reference: Mapping[str, Array]) -> str | None:
-    """Return in one sentence why outputs are nonsense, or None when they are not.
+    """Return in one sentence why outputs are degenerate, or None if they are not.
 
-    Nonsense is what the source model's output is not: not finite, all zero, or the same for every sample.
+    Degenerate outputs are not finite, all zero, or the same for every sample, unlike the source model's.
 
     Raises:
         ExportError: The outputs do not have the names and shapes of the source model's.
@@ -130,7 +130,7 @@ def degenerate(outputs: Mapping[str, Array], reference: Mapping[str, Array]) -> 
 def silent(reference: Mapping[str, Array]) -> str | None:
     """Return in one sentence why the source's own outputs prove nothing, or None.
 
-    They prove nothing where they are not finite, zero everywhere, or the same for every feed.
+    They prove nothing if they are not finite, zero everywhere, or the same for every feed.
     """
     reasons = (_why_silent(reference[name]) for name in sorted(reference))
     named = zip(sorted(reference), reasons, strict=True)
@@ -138,7 +138,7 @@ def silent(reference: Mapping[str, Array]) -> str | None:
 
 
 def _why_silent(output: Any) -> str | None:
-    """Return how one output of the source says nothing, or None."""
+    """Return why one output of the source proves nothing, or None."""
     import numpy as np
 
     if not output.size:
@@ -166,7 +166,7 @@ def _check(outputs: Mapping[str, Array], reference: Mapping[str, Array]) -> None
 
 
 def _difference(output: Array, reference: Array) -> _Difference:
-    """Return the sums over two arrays; where both hold the same infinity or both NaN, there is no error."""
+    """Return the sums over two arrays; equal infinities and pairs of NaN do not count as errors."""
     import numpy as np
 
     total = _Difference()
@@ -184,7 +184,7 @@ def _difference(output: Array, reference: Array) -> _Difference:
 
 
 def _blocks(output: Array, reference: Array) -> Iterator[tuple[Any, Any]]:
-    """Walk two arrays of one shape together, as flat blocks in double precision; complex numbers as two each."""
+    """Yield flat blocks of two arrays of one shape, in double precision; a complex number counts as two."""
     flat = [array.reshape(-1) for array in (output, reference)]
     if reference.dtype.kind == "c":
         flat = [array.astype("complex128").view("float64") for array in flat]
@@ -196,7 +196,7 @@ def _blocks(output: Array, reference: Array) -> Iterator[tuple[Any, Any]]:
 def _answers(
     outputs: Mapping[str, Array], reference: Mapping[str, Array], labels: Array | None
 ) -> tuple[float | None, float | None, float | None]:
-    """Return agreement, accuracy and the source's accuracy; None where they mean nothing."""
+    """Return agreement, accuracy and the source's accuracy; None for each that is undefined."""
     if len(reference) != 1:
         return None, None, None
     wanted: Any
@@ -217,13 +217,13 @@ def _answers(
 
 
 def _are_probabilities(rows: Any) -> bool:
-    """Whether no number is negative and every row sums up to 1."""
+    """Return whether all numbers are 0 or more and every row sums up to 1."""
     sums = rows.sum(1, dtype="float64")
     return bool((rows >= 0).all() and (abs(sums - 1) <= SUM_TOLERANCE).all())
 
 
 def _is_binary(wanted: Any, labels: Any) -> bool:
-    """Whether an output is the probability of the one of two classes, and the labels are these two."""
+    """Return whether an output is the probability of one of two classes, and the labels are these two."""
     return bool(
         wanted.size == len(labels)
         and (wanted >= 0).all()
@@ -234,7 +234,7 @@ def _is_binary(wanted: Any, labels: Any) -> bool:
 
 
 def _why_degenerate(name: str, output: Any, reference: Any) -> str | None:
-    """Return why one output is nonsense, or None."""
+    """Return why one output is degenerate, or None."""
     import numpy as np
 
     if not output.size:
@@ -251,12 +251,12 @@ def _why_degenerate(name: str, output: Any, reference: Any) -> str | None:
 
 
 def _is_constant(output: Any) -> bool:
-    """Whether every sample has the same output; of one sample nothing can be said."""
+    """Return whether all samples, two or more, have the same output."""
     return len(output) > 1 and bool((output == output[:1]).all())
 
 
 def _rounded_away(reference: Any) -> str:
-    """Return why int8 makes an output dead, where it is that the source's probabilities are too small; else nothing."""
+    """Return the reason if the source's probabilities are too small for an int8 output, else an empty text."""
     if reference.ndim != 2 or not _are_probabilities(reference) or reference.max() >= INT8_STEP:  # noqa: PLR2004
         return ""
     return (

@@ -1,16 +1,16 @@
-"""A process that imports slow libraries once, and from which others are forked in milliseconds.
+"""Imports slow libraries once, then forks processes in milliseconds.
 
-One file, standard library only, started as `forking.py HOST MODULE...`. It imports the modules and runs none of their
-functions. With more than one thread it cannot be forked safely, and ends. HOST is one of these:
+One file, standard library only, started as `forking.py HOST MODULE...`. It imports the modules and calls none of their
+functions. It ends if it then has more than one thread, since forking would be unsafe. HOST is one of these:
 
-- The file descriptor of a socket to the host. After the import it sends how many threads it has: `threads`. It ends
-  when the socket is closed.
+- The file descriptor of a socket to the host. After the import it sends its number of threads: `threads`. It ends when
+  the socket is closed.
 - On another device, the name of an abstract Unix socket on which it listens from the start; it then writes `listens`
-  to standard output. Each connection brings one message, which waits for the end of the import. It ends when its
+  to standard output. Each connection carries one message, which waits until the import is done. It ends when its
   standard input ends.
 
-A message brings four file descriptors: standard input, output and error of a new process, and a pipe for its exit code.
-The new process answers with its `pid`; a failed fork is answered with `error`.
+A message carries four file descriptors: standard input, output and error of a new process, and a pipe for its exit
+code. The new process answers with its `pid`; if the fork fails, the answer is `error`.
 """
 
 from __future__ import annotations
@@ -39,21 +39,21 @@ MESSAGE_BYTES = 1 << 20
 FDS = 4
 STDIN, STDOUT = 0, 1
 RECEIVE_S = 5.0
-"""How long to wait for the message of somebody who has connected."""
+"""Time limit for the message of a new connection."""
 PEER = struct.Struct("3i")
 """The process, user and group at the other end of a socket (Linux, `unix(7)`)."""
 PAGE_BYTES, ENTRY_BYTES, CHUNK_BYTES = os.sysconf("SC_PAGE_SIZE"), 8, 1 << 16
 POPULATE_READ = 22
 """Advice to `madvise`: put pages into the page tables (Linux 5.14, `madvise(2)`)."""
 FILE_IN_MEMORY = 1 << 63 | 1 << 61
-"""Bits of a page map's entry: the page is in memory, and it is of a file (Linux, `admin-guide/mm/pagemap.rst`)."""
+"""Bits of a page map entry: the page is in memory and belongs to a file (Linux, `admin-guide/mm/pagemap.rst`)."""
 
 
 class Parent:
     """Forks processes until the host is gone.
 
     Args:
-        host: The socket to the host, or the one on which it listens.
+        host: The socket to the host, or a listening socket.
     """
 
     def __init__(self, host: socket.socket) -> None:
@@ -62,7 +62,7 @@ class Parent:
         self._pages = file_pages()
         touch(self._pages)  # a system that forbids it ends this process before the host relies on it
         self._exits: dict[int, int] = {}
-        """By PID, the pipe for the exit code of a process."""
+        """The pipe for the exit code of a process, by PID."""
         self._woken, self._wakes = os.pipe()
         for descriptor in (self._woken, self._wakes):
             os.set_blocking(descriptor, False)
@@ -73,7 +73,7 @@ class Parent:
         """Fork a process for each message.
 
         Returns:
-            In a forked process, what it is to run; in this one None, once the host is gone.
+            In a forked process, its command; in this one None, once the host is gone.
         """
         asked = None
         with selectors.DefaultSelector() as selector:
@@ -93,7 +93,7 @@ class Parent:
         return self._become(*asked)
 
     def _receive(self) -> Asked | None:
-        """Receive a message and its file descriptors; None if the sender has none, or is another user."""
+        """Receive a message and its file descriptors; None if it is invalid or from another user."""
         asking = self._host.accept()[0] if self._listens else self._host
         descriptors: list[int] = []
         message: Any = None
@@ -112,10 +112,10 @@ class Parent:
         return None
 
     def _fork(self, asking: socket.socket, message: dict[str, Any], descriptors: list[int]) -> Asked | None:
-        """Fork a process; it gets the arguments back, this one nothing."""
+        """Fork a process; return the arguments in it, None in this one."""
         try:
             pid = os.fork()
-        except OSError as error:  # no memory, or too many processes: those that run must not end for it
+        except OSError as error:  # no memory, or too many processes: those that run must continue
             for descriptor in descriptors:
                 os.close(descriptor)
             asking.sendall(json.dumps({"error": str(error)}).encode())
@@ -130,9 +130,9 @@ class Parent:
         return None
 
     def _become(self, asking: socket.socket, message: dict[str, Any], descriptors: list[int]) -> list[str]:
-        """Make this process an independent one, and return what it is to run."""
+        """Make this process independent, and return its command."""
         os.setsid()
-        # By the process itself: before it leads its group, the host could not end it.
+        # Sent by the process itself: until it leads its group, the host cannot end it.
         asking.sendall(json.dumps({"pid": os.getpid()}).encode())
         asking.close()
         self._forget_parent()
@@ -143,8 +143,8 @@ class Parent:
         os.set_inheritable(exit_pipe, False)  # it stays open: its end means that parent and process are gone
         os.environ.clear()
         os.environ.update(message["env"])
-        tempfile.tempdir = None  # the parent's variables have decided it
-        with contextlib.suppress(OSError):  # it was removed meanwhile
+        tempfile.tempdir = None  # it was derived from the parent's variables
+        with contextlib.suppress(OSError):  # the folder may have been removed
             os.chdir(message["cwd"])
         touch(self._pages)
         forget_seeds()
@@ -152,7 +152,7 @@ class Parent:
         return run
 
     def _forget_parent(self) -> None:
-        """Give back what belongs to the parent alone."""
+        """Release the resources that belong to the parent alone."""
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         self._host.close()
@@ -167,18 +167,18 @@ class Parent:
             while (ended := os.waitpid(-1, os.WNOHANG))[0]:
                 pid, status = ended
                 descriptor = self._exits.pop(pid, None)
-                if descriptor is None:  # an imported library has started it
+                if descriptor is None:  # started by an imported library
                     continue
-                with contextlib.suppress(OSError):  # nobody waits for it
+                with contextlib.suppress(OSError):  # nobody reads it
                     os.write(descriptor, str(os.waitstatus_to_exitcode(status)).encode())
                 os.close(descriptor)
 
 
 def file_pages() -> list[tuple[int, int]]:
-    """Return the first and the last address of each stretch of file pages in this process's memory.
+    """Return the start and end address of each stretch of file pages in this process's memory.
 
-    A forked process has none of them in its page tables until it reads them. Its memory would look smaller than if it
-    had imported the same libraries itself: 367 MB instead of 723 MB.
+    A forked process does not have them in its page tables until it reads them. Its memory would look smaller than if
+    it had imported the same libraries itself: 367 MB instead of 723 MB.
     """
     found: list[tuple[int, int]] = []
     with open("/proc/self/maps", encoding="utf-8") as maps, open("/proc/self/pagemap", "rb") as pagemap:  # noqa: PTH123
@@ -193,7 +193,7 @@ def file_pages() -> list[tuple[int, int]]:
 
 
 def _stretches(begin: int, entries: bytes) -> list[tuple[int, int]]:
-    """Return the stretches of pages that are in memory and belong to a file, from their entries in the page map."""
+    """Return the stretches of file pages that are in memory, from their entries in the page map."""
     found: list[tuple[int, int]] = []
     for number, (entry,) in enumerate(struct.iter_unpack("=Q", entries)):
         if entry & FILE_IN_MEMORY == FILE_IN_MEMORY:
@@ -211,12 +211,12 @@ def touch(pages: list[tuple[int, int]]) -> None:
         for begin, end in pages:
             if advise(begin, end - begin, POPULATE_READ):  # an older Linux; reading takes four times as long
                 for address in range(begin, end, CHUNK_BYTES):
-                    with contextlib.suppress(OSError):  # a file that was cut off since
+                    with contextlib.suppress(OSError):  # the file may have been truncated since
                         os.pread(memory.fileno(), min(CHUNK_BYTES, end - address), address)
 
 
 def forget_seeds() -> None:
-    """Let NumPy draw other random numbers than in the next process; Python's own module does so by itself."""
+    """Reseed NumPy, so that each process draws other random numbers; Python's `random` does so by itself."""
     if "numpy.random" in sys.modules:
         sys.modules["numpy.random"].seed()
 
@@ -232,12 +232,12 @@ def run(asked: list[str]) -> None:
 
 
 def threads() -> int:
-    """Return how many threads this process has."""
+    """Return the number of threads of this process."""
     return len(os.listdir("/proc/self/task"))  # noqa: PTH208 - one import less
 
 
 def listens(host: socket.socket) -> bool:
-    """Tell whether the host is on another device, so that whoever asks has to connect."""
+    """Return whether the host is on another device and connects for each message."""
     return bool(host.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
 
 
@@ -245,7 +245,7 @@ def check_user(asking: socket.socket) -> None:
     """Refuse another user: anybody can see the name and connect.
 
     Raises:
-        PermissionError: It is one.
+        PermissionError: The sender is another user.
     """
     _, user, _ = PEER.unpack(asking.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, PEER.size))
     if user != os.getuid():
@@ -253,7 +253,7 @@ def check_user(asking: socket.socket) -> None:
 
 
 def open_host(name: str) -> socket.socket:
-    """Return the socket to the host, or the one on which this process listens."""
+    """Return the socket to the host, or a listening socket."""
     if name.isdigit():
         host = socket.socket(fileno=int(name))
         os.set_inheritable(host.fileno(), False)
@@ -266,15 +266,15 @@ def open_host(name: str) -> socket.socket:
 
 
 def main() -> None:
-    """Import the modules, send the number of threads, and serve; a forked process runs what it was forked for."""
+    """Import the modules, send the number of threads, and serve; a forked process runs its command."""
     host = open_host(sys.argv[1])
     own = os.path.dirname(os.path.abspath(__file__))  # noqa: PTH100, PTH120 - one import less
     sys.path[:] = [entry for entry in sys.path if entry != own]  # a runner must not find edgeopt's files by accident
-    gc.disable()  # nothing of an import is garbage: looking for it takes a sixth of the time
+    gc.disable()  # an import leaves no garbage, and collecting takes a sixth of its time
     for module in sys.argv[2:]:
         importlib.import_module(module)
     gc.enable()
-    gc.freeze()  # or each forked process would copy every page that its collector counts references in
+    gc.freeze()  # otherwise each forked process would copy every page that its collector visits
     count = threads()
     parent = Parent(host)
     if not listens(host):

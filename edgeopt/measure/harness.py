@@ -1,19 +1,19 @@
 """The measuring loop: one file that runs on the device, the same bytes everywhere.
 
-It needs Python 3.9, NumPy and whatever the runner imports, and knows nothing of edgeopt. The host starts it as a
-process of its own and asks it over standard input and output, one JSON message a line:
+It needs Python 3.9, NumPy and the imports of the runner, but not edgeopt. The host starts it as a separate process and
+talks to it over standard input and output, one JSON message per line:
 
     load      runner, artifact, threads   -> load_s, untimed, facts
-    feed      feeds, index                -> nothing; one feed is made ready
+    feed      feeds, index                -> nothing; gives the runner one feed
     warm      seconds                     -> first_s, iterations, latency_s, steady
     time      iterations, settle          -> samples_ns
-    evaluate  feeds, out                  -> count; walks all feeds and writes the outputs into the folder `out`
+    evaluate  feeds, out                  -> count; runs all feeds and writes the outputs into the folder `out`
     memory                                -> peak_bytes, model_bytes, facts
     operators runner, artifact, threads, feeds, seconds
                                           -> operators: list of name, kernel, count, time_s; needs no `load`
     quit                                  -> nothing; the process ends
 
-An answer with the key `error` says what went wrong; a line with the key `event` says how far a long message has come.
+An answer with the key `error` reports a failure; a line with the key `event` reports the progress of a long message.
 `feeds` is a folder with `index.json` (`inputs`: name to `.npy` file, `count`, `batch`) and one file per input, `count x
 batch` samples along its first axis; `out` becomes such a folder, with `outputs`.
 """
@@ -41,22 +41,22 @@ if TYPE_CHECKING:
 
 HOST_IS_GONE = 4
 WARM_WINDOW_S = 0.02
-"""Shortest stretch of invokes whose median is compared with the stretch before."""
+"""Minimum duration of a stretch of invokes; its median is compared with the previous one."""
 WARM_TOLERANCE = 0.03
-"""How near the medians of successive stretches must be for the latency to be steady."""
+"""Maximum relative difference between the medians of successive stretches at a steady latency."""
 WARM_AGREEING = 2
-"""How many times in a row they must be."""
+"""Number of successive agreements that make the latency steady."""
 PROGRESS_INTERVAL_S = 0.5
 MESSAGE_LENGTH = 500
-MOST = 1e300  # a larger fact is not passed on
+MOST = 1e300  # larger facts are dropped
 CLOCK_S, CLOCK_NS, MONOTONIC_S = time.perf_counter, time.perf_counter_ns, time.monotonic
-"""Taken before any runner is imported: one that replaces a clock changes its own time only."""
+"""Bound before any runner is imported: one that replaces a clock changes only its own time."""
 
 
 class Wire:
-    """The two ends of the conversation with the host.
+    """The connection to the host over standard input and output.
 
-    Both are taken away from everybody else: what a runtime prints goes to standard error, and what it reads is empty.
+    Both are reserved for it: the output of a runtime goes to standard error, and its input is empty.
     """
 
     def __init__(self) -> None:
@@ -71,14 +71,14 @@ class Wire:
         threading.Thread(target=self._read, daemon=True).start()
 
     def _read(self) -> None:
-        """Hand over messages; when the host is gone end at once, even inside a runtime that hangs."""
+        """Queue messages; exit at once when the host is gone, even if a runtime hangs."""
         with contextlib.suppress(OSError, ValueError):
             for line in self._messages:
                 self._received.put(json.loads(line))
         os._exit(HOST_IS_GONE)
 
     def receive(self) -> dict[str, Any]:
-        """Return the next message; waits for it."""
+        """Wait for the next message and return it."""
         return self._received.get()
 
     def send(self, answer: dict[str, Any]) -> None:
@@ -92,7 +92,7 @@ class Wire:
 class Feeds:
     """A folder of feeds: `index.json` and one `.npy` file per input, `count x batch` samples along its first axis.
 
-    Feeds are read one at a time, so that many of them do not count as the model's memory.
+    Feeds are read one at a time, so that a large set does not count as the model's memory.
     """
 
     def __init__(self, folder: str) -> None:
@@ -100,12 +100,12 @@ class Feeds:
             index = json.load(file)
         self._files = {name: os.path.join(folder, file) for name, file in index["inputs"].items()}  # noqa: PTH118
         self.count = int(index["count"])
-        """How many feeds there are."""
+        """Number of feeds."""
         self.batch = int(index["batch"])
-        """How many samples make one feed."""
+        """Samples per feed."""
 
     def walk(self, start: int = 0) -> Iterator[dict[str, Any]]:
-        """Yield feeds from number `start` on."""
+        """Yield the feeds, beginning with number `start`."""
         with contextlib.ExitStack() as stack:
             streams = {name: stack.enter_context(open(file, "rb")) for name, file in self._files.items()}  # noqa: PTH123
             inputs = {name: (stream, *self._header(stream)) for name, stream in streams.items()}
@@ -115,7 +115,7 @@ class Feeds:
                 yield {name: read_array(*where) for name, where in inputs.items()}
 
     def _header(self, stream: IO[bytes]) -> tuple[tuple[int, ...], Any]:
-        """Return shape and dtype of one feed, and leave the stream where the numbers begin."""
+        """Return shape and dtype of one feed, and leave the stream at the first number."""
         from numpy.lib import format as npy
 
         version = npy.read_magic(stream)
@@ -131,9 +131,9 @@ class Feeds:
 
 
 class Outputs:
-    """Writes the outputs of all feeds into a folder, one `.npy` file per output, and `index.json` that names them.
+    """Writes the outputs of all feeds into a folder: one `.npy` file per output, and an `index.json`.
 
-    Not by a memory map: on a full disk that ends the process.
+    It avoids a memory map, which would end the process on a full disk.
     """
 
     def __init__(self, folder: str, count: int, batch: int) -> None:
@@ -175,7 +175,7 @@ class Outputs:
             npy.write_array_header_1_0(self._streams[name], header)
 
     def close(self) -> None:
-        """Write what is still in memory, then the index: where it is, the outputs are complete."""
+        """Flush the files, then write the index, which marks the outputs as complete."""
         for stream in self._streams.values():
             stream.close()
         self._streams.clear()
@@ -195,19 +195,19 @@ class Harness:
         self._model_bytes = 0
 
     def answer(self, message: dict[str, Any]) -> dict[str, Any]:
-        """Return the answer to one message; an exception becomes an answer."""
+        """Answer one message; an exception becomes an answer."""
         known = (self.load, self.feed, self.warm, self.time, self.evaluate, self.memory, self.operators)
         ask: dict[str, Callable[..., dict[str, Any]]] = {method.__name__: method for method in known}
         arguments = dict(message)
         try:
             return ask[arguments.pop("op")](**arguments)
         except BaseException as error:  # noqa: BLE001 - a runner may raise anything, SystemExit included
-            with contextlib.suppress(OSError):  # the log may be on a disk that is full
+            with contextlib.suppress(OSError):  # the log may be on a full disk
                 traceback.print_exc()
             return {"error": {"kind": type(error).__name__, "message": in_words(error)}}
 
     def load(self, runner: str, artifact: str, threads: int) -> dict[str, Any]:
-        """Import the runner file and let it load the artifact; only the loading is timed."""
+        """Import the runner file and load the artifact with it; only loading is timed."""
         module = import_file(runner)
         self._rss_before_bytes = rss_bytes()
         begin = CLOCK_S()
@@ -225,14 +225,14 @@ class Harness:
         return {}
 
     def warm(self, seconds: float) -> dict[str, Any]:
-        """Invoke until the latency is steady, or until about `seconds` have passed."""
+        """Invoke until the latency is steady, or for about `seconds`."""
         begin = CLOCK_S()
         if self._first_s is None:
             self._first_s = time_invokes(self._runner.invoke, 1)[0] / 1e9
             self._model_bytes = max(0, rss_bytes() - self._rss_before_bytes)
         medians_s: list[float] = []
         agreeing = iterations = 0
-        # Enough stretches to judge by even if the model is slow; of a slow one each is a single invoke.
+        # Even a slow model gets enough stretches to compare; each of them is then a single invoke.
         while len(medians_s) <= WARM_AGREEING or (agreeing < WARM_AGREEING and CLOCK_S() - begin < seconds):
             samples_ns = time_window(self._runner.invoke, WARM_WINDOW_S)
             iterations += len(samples_ns)
@@ -246,13 +246,13 @@ class Harness:
         }
 
     def time(self, iterations: int, settle: int = 0) -> dict[str, Any]:
-        """Time single invokes, after some that are not recorded: another artifact has just had the caches."""
+        """Time single invokes after `settle` unrecorded ones: another artifact has just used the caches."""
         for _ in range(settle):
             self._runner.invoke()
         return {"samples_ns": time_invokes(self._runner.invoke, iterations)}
 
     def evaluate(self, feeds: str, out: str) -> dict[str, Any]:
-        """Run all feeds and keep the outputs."""
+        """Run all feeds and write the outputs."""
         inputs = Feeds(feeds)
         outputs = Outputs(out, inputs.count, inputs.batch)
         told = MONOTONIC_S()
@@ -267,18 +267,18 @@ class Harness:
         return {"count": inputs.count}
 
     def memory(self) -> dict[str, Any]:
-        """Return the peak of this process, and what loading and the first invoke added to it."""
+        """Return the peak memory of this process, and the part added by loading and the first invoke."""
         return {"peak_bytes": peak_bytes(), "model_bytes": self._model_bytes, "facts": self._facts()}
 
     def operators(self, runner: str, artifact: str, threads: int, feeds: str, seconds: float) -> dict[str, Any]:
-        """Let the runner file say how long each operator takes; None where it has no function for it."""
+        """Return the time of each operator from the runner file; None if it lacks a function for it."""
         find = getattr(import_file(runner), "operators", None)
         rows = None if find is None else find(artifact, threads, next(Feeds(feeds).walk()), seconds)
         types = {"name": str, "kernel": str, "count": int, "time_s": float}
         return {"operators": rows and [{key: kind(row[key]) for key, kind in types.items()} for row in rows]}
 
     def _facts(self) -> dict[str, Any]:
-        """Return what the runner found; only flat values go through."""
+        """Return the facts of the runner; only flat values pass."""
         facts: dict[str, Any] = self._runner.facts() if hasattr(self._runner, "facts") else {}
         if not hasattr(facts, "items"):
             raise TypeError(f"facts() gave a {type(facts).__name__}; wanted a mapping")
@@ -286,7 +286,7 @@ class Harness:
 
 
 def in_words(error: BaseException) -> str:
-    """Return an exception as `Type: what it says`, in one line, even if its text fails."""
+    """Return an exception as `Type: message`, in one line, even if its text fails."""
     try:
         said = str(error).strip()
     except Exception as other:  # noqa: BLE001 - a runner's exception may do anything
@@ -295,12 +295,12 @@ def in_words(error: BaseException) -> str:
 
 
 def is_flat(value: Any) -> bool:
-    """Whether a fact is a text, a boolean or a number, finite and of a size that other programs can hold."""
+    """Return whether a fact is a text, a boolean or a finite number that other programs can hold."""
     return isinstance(value, (str, bool)) or (isinstance(value, (int, float)) and abs(value) < MOST)
 
 
 def read_array(stream: IO[bytes], shape: tuple[int, ...], dtype: Any) -> Any:
-    """Return the array that comes next in a file; it is the reader's own and may be written to."""
+    """Return the next array in a file; the caller owns it and may write to it."""
     import numpy as np
 
     array = np.empty(shape, dtype)
@@ -327,7 +327,7 @@ def time_invokes(invoke: Callable[[], object], iterations: int) -> list[int]:
 
 
 def time_window(invoke: Callable[[], object], seconds: float) -> list[int]:
-    """Return the nanoseconds of each invoke of a stretch of at least `seconds`."""
+    """Return the nanoseconds of each invoke in a stretch of at least `seconds`."""
     samples: list[int] = []
     end = CLOCK_S() + seconds
     while not samples or CLOCK_S() < end:
@@ -336,12 +336,12 @@ def time_window(invoke: Callable[[], object], seconds: float) -> list[int]:
 
 
 def agree(medians_s: list[float]) -> bool:
-    """Whether two successive medians are so near that the latency is steady."""
+    """Return whether two successive medians are close enough for a steady latency."""
     return len(medians_s) > 1 and abs(medians_s[1] - medians_s[0]) <= WARM_TOLERANCE * medians_s[0]
 
 
 def import_file(path: str) -> Any:
-    """Return a Python file as a module."""
+    """Import a Python file as a module."""
     spec = importlib.util.spec_from_file_location("edgeopt_runner", path)
     if spec is None or spec.loader is None:
         raise ImportError(f"{path} is no Python file")
@@ -352,12 +352,12 @@ def import_file(path: str) -> Any:
 
 
 def rss_bytes() -> int:
-    """Return the resident memory of this process now; its peak where the system does not tell."""
+    """Return the resident memory of this process now, or its peak if the system does not report it."""
     return _status_bytes("VmRSS:") or peak_bytes()
 
 
 def peak_bytes() -> int:
-    """Return the largest resident memory that this process ever had."""
+    """Return the peak resident memory of this process."""
     peak = _status_bytes("VmHWM:")
     if peak:
         return peak
@@ -368,7 +368,7 @@ def peak_bytes() -> int:
 
 
 def _status_bytes(key: str) -> int:
-    """Return a size from Linux's status file, 0 where there is none."""
+    """Return a size from Linux's status file, 0 if it is missing."""
     with contextlib.suppress(OSError), open("/proc/self/status", encoding="ascii", errors="replace") as status:  # noqa: PTH123
         for line in status:
             if line.startswith(key):
@@ -377,13 +377,13 @@ def _status_bytes(key: str) -> int:
 
 
 def _forget_own_folder() -> None:
-    """Take the folder of this file off the import path: a runner must not find edgeopt's files by accident."""
+    """Remove this file's folder from the import path: a runner must not import edgeopt's files by accident."""
     own = os.path.dirname(os.path.abspath(__file__))  # noqa: PTH100, PTH120
     sys.path[:] = [entry for entry in sys.path if os.path.abspath(entry) != own]  # noqa: PTH100
 
 
 def main() -> None:
-    """Answer the host until it says `quit` or goes away."""
+    """Answer the host until it sends `quit` or goes away."""
     wire = Wire()
     faulthandler.enable()  # a crash leaves the Python stack in the log
     _forget_own_folder()

@@ -1,4 +1,4 @@
-"""The 8-bit dot products of processors: which ones a device has, and which ones an artifact needs."""
+"""The 8-bit dot products of processors: those of a device, and those that an artifact needs."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ BY_FLAG = {
     "asimddp": "dotprod",
     "i8mm": "i8mm",
 }
-"""The features that an artifact may need, by the names in /proc/cpuinfo; see `observer.INT8_FEATURES`."""
+"""Features that an artifact may need, by their names in /proc/cpuinfo; see `observer.INT8_FEATURES`."""
 SPELT = {"vnni": "VNNI", "dotprod": "dotprod", "i8mm": "i8mm"}
-"""How users know a feature."""
+"""Names of the features for users."""
 KNOWN = frozenset(SPELT)
 SETTING = re.compile(r"[A-Za-z_]\w*=[\w.+-]+")
-"""What `Artifact.fallback` may be: users copy it into a shell."""
+"""Format of `Artifact.fallback`, which users copy into a shell."""
 _X86 = frozenset({"x86_64", "amd64", "i386", "i486", "i586", "i686"})
 
 
@@ -37,7 +37,7 @@ def features(details: Mapping[str, Any]) -> frozenset[str] | None:
 def missing(needs: Iterable[str], machine: str, details: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the needs that a device is known not to meet.
 
-    A need of another architecture is met. One that this edgeopt does not know is not: a newer one wrote it.
+    A need of another architecture counts as met. An unknown one does not: a newer edgeopt wrote it.
 
     Args:
         needs: As in `Artifact.needs`.
@@ -52,10 +52,10 @@ def missing(needs: Iterable[str], machine: str, details: Mapping[str, Any]) -> t
 
 
 def lacks_dot_product(details: Mapping[str, Any]) -> bool:
-    """Whether a device is known to have no 8-bit dot product."""
+    """Return whether a device is known to lack any 8-bit dot product."""
     return features(details) == frozenset()
 
 
 def is_x86(machine: str) -> bool:
-    """Whether a machine has an x86 processor."""
+    """Return whether a machine has an x86 processor."""
     return machine.lower() in _X86

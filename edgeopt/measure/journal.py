@@ -1,18 +1,18 @@
-"""What a measurement has given so far, in a file that grows with it: a run that was ended is taken up from there.
+"""Record a measurement in a file as it proceeds, so that an interrupted run can be resumed.
 
-One JSON object a line. The first says what was measured, and how; each of the others is one of
+One JSON object per line. The first, the head, identifies the artifacts and the method; each of the others is one of
 
-    launch, rounds                            a launch begins, and plans so many rounds
+    launch, rounds                            a launch begins, with this number of rounds planned
     launch, process, load_s, first_s, steady, untimed, facts
                                               an artifact is loaded and warm
-    launch, round                             by artifact, the samples of one whole round, in nanoseconds
+    launch, round                             the samples of one complete round by artifact, in nanoseconds
     launch, memory, peak_bytes, model_bytes, facts
-                                              what the process of an artifact took
-    launch, whole                             a launch came to its end
+                                              the memory of the process of an artifact
+    launch, whole                             a launch is complete
 
-The second copy that serves as a control is an artifact like any other here. A round that was cut is never written, and
-a last line that was cut is left out. Beside it lies, with `.old` behind its name, one that could not be resumed since
-it is of something else.
+The second copy that serves as a control is an artifact like any other here. An incomplete round is never written, and
+an incomplete last line is ignored. A journal that could not be resumed because its head differs is kept beside this
+one, with `.old` behind its name.
 """
 
 from __future__ import annotations
@@ -33,29 +33,29 @@ class Journal:
     """Writes a journal.
 
     Args:
-        file: Where; an older one with the same head is appended to.
-        head: What is measured, and how.
-        resume: Whether to go on with an older one. One with another head is then kept, and taken up in its turn when
-            its head is asked for.
+        file: Path of the journal; with `resume`, an older one with the same head is appended to.
+        head: Artifacts, device, versions and settings; all must match to resume.
+        resume: Whether to continue an older journal. One with another head is then kept, and continued once its head
+            is requested.
     """
 
     def __init__(self, file: Path, head: Mapping[str, Any], *, resume: bool = False) -> None:
         self._file = file
         self._is_lost = False
-        """Whether a record could not be written; those after it would mean nothing."""
+        """Whether a record could not be written; later ones would be meaningless."""
         self._old = file.with_name(f"{file.name}.old")
         self.earlier = self._take_up(head) if resume else None
-        """What an older run has given; None where there is none of the same artifacts, measured the same way."""
+        """Results of an older run; None without one of the same artifacts, measured the same way."""
         if self.earlier is None:
             self._write("w", head)
 
     @property
     def kept(self) -> Path | None:
-        """Where one with another head is kept; None where there is none."""
+        """Path of the kept journal with another head; None without one."""
         return self._old if self._old.is_file() else None
 
     def append(self, record: Mapping[str, Any]) -> None:
-        """Write one record; a full disk must not end what can still be measured."""
+        """Write one record; a full disk must not end the measurement."""
         if not self._is_lost:
             self._write("a", record)
 
@@ -67,7 +67,7 @@ class Journal:
             self._is_lost = True
 
     def _take_up(self, head: Mapping[str, Any]) -> Earlier | None:
-        """Return what an older journal with this head holds, and make it the one that is appended to."""
+        """Return the results in an older journal with this head, and append to it from now on."""
         earlier = _read(self._file, head)
         try:
             if earlier is None:
@@ -83,12 +83,12 @@ class Journal:
 
 
 def _has_rounds(file: Path) -> bool:
-    """Whether a journal, whatever its head, is worth being kept."""
+    """Return whether a journal with any head is worth keeping."""
     return file.is_file() and b'"round": ' in file.read_bytes()
 
 
 def _swap(file: Path, other: Path) -> None:
-    """Let two files, of which one may not exist, change their names."""
+    """Exchange the names of two files, one of which may be missing."""
     between = file.with_name(f"{file.name}.new")
     for now, then in ((file, between), (other, file), (between, other)):
         with suppress(FileNotFoundError):
@@ -96,28 +96,28 @@ def _swap(file: Path, other: Path) -> None:
 
 
 def _cut_off(file: Path) -> None:
-    """Remove a last line that was cut, since the next record would be glued to it."""
+    """Remove an incomplete last line, since the next record would be glued to it."""
     with file.open("r+b") as lines:
         lines.truncate(lines.read().rfind(b"\n") + 1)
 
 
 @dataclass(slots=True)
 class Earlier:
-    """What a measurement that was ended has given."""
+    """Results of an interrupted measurement."""
 
     launches: dict[str, list[Launch]] = field(default_factory=dict)
     facts: dict[str, dict[str, Any]] = field(default_factory=dict)
     untimed: dict[str, str | None] = field(default_factory=dict)
     number: int = 0
-    """Of the next launch."""
+    """Number of the next launch."""
     whole: int = 0
-    """How many launches came to their end."""
+    """Number of complete launches."""
     owed: int = 0
-    """How many rounds the last launch has still to give."""
+    """Number of rounds still missing from the last launch."""
 
 
 def _read(file: Path, head: Mapping[str, Any]) -> Earlier | None:
-    """Return what a journal with this head holds; None where there is no such journal."""
+    """Return the results in a journal with this head; None without such a journal."""
     try:
         lines = file.read_text("utf-8").splitlines(keepends=True)
         if json.loads(lines[0]) != json.loads(json.dumps(head)):

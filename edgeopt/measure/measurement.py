@@ -1,4 +1,4 @@
-"""What was measured of one artifact, raw: launches, their rounds, and the error that ended it, if one did."""
+"""The raw measurement of one artifact: launches, their rounds, and the error that ended it, if any."""
 
 from __future__ import annotations
 
@@ -15,35 +15,35 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """What one process of an artifact gave; `rounds` are nanoseconds, empty where a round was lost."""
+    """Results of one process of an artifact; `rounds` are nanoseconds, and a lost round is empty."""
 
     number: int
-    """Launches with one number were measured side by side, and so were rounds with one position."""
+    """Launches with the same number were measured side by side, as were rounds at the same position."""
     load_s: float
     first_s: float
     steady: bool
     rounds: tuple[tuple[int, ...], ...]
     peak_bytes: int | None
-    """None where the process ended before it was asked."""
+    """None if the process ended before the query."""
     model_bytes: int | None
 
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """Everything that was measured of one artifact, raw."""
+    """All raw results of one artifact."""
 
     name: str
     threads: int
     launches: tuple[Launch, ...]
     untimed: str | None = None
-    """Why its time would mean nothing; then there are no rounds."""
+    """Why its time would be meaningless; its rounds are then empty."""
     facts: Mapping[str, Any] = field(default_factory=dict)
     error: EdgeoptError | None = None
-    """What ended it early; the launches are what was measured before."""
+    """The error that ended it early; `launches` hold the results up to then."""
 
     @property
     def only_stopped(self) -> bool:
-        """Whether nothing but the user ended it, who may use what was measured by then."""
+        """Whether only the user ended it, who may use the results up to then."""
         return isinstance(self.error, StoppedError) and bool(self.launches)
 
     @property
@@ -53,6 +53,6 @@ class Measurement:
 
     @property
     def model_bytes(self) -> int | None:
-        """What loading and the first inference added; the median launch."""
+        """The memory added by loading and the first inference, in the median launch."""
         known = sorted(launch.model_bytes for launch in self.launches if launch.model_bytes is not None)
         return known[len(known) // 2] if known else None

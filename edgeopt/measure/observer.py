@@ -1,8 +1,8 @@
-"""What a machine is and how it is at this moment, found on the host and, with the same bytes, on every device.
+"""Facts and health of a machine, read on the host and, by the same bytes, on every device.
 
-It needs Python 3.9, its standard library and `system.py` beside it, and knows nothing of edgeopt. Everything is read
-from texts (see there), so that the host reads a device without Python by the same parsers. What a machine does not tell
-is None, empty or left out; garbage counts as not told.
+It needs Python 3.9, its standard library and `system.py` beside it, and is independent of edgeopt. Everything is parsed
+from the texts of `system.py`, so that the host uses the same parsers for a device without Python. Missing or garbage
+values are None, empty or omitted.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from edgeopt.measure.system import Texts
 
-# Names by implementer and part, both as /proc/cpuinfo writes them. Source: util-linux, sys-utils/lscpu-arm.c; for
-# Qualcomm's, and the cores since 2023, Linux, arch/arm64/include/asm/cputype.h.
+# Names by implementer and part, both as in /proc/cpuinfo. Source: util-linux, sys-utils/lscpu-arm.c; for Qualcomm
+# and for cores since 2023: Linux, arch/arm64/include/asm/cputype.h.
 _CORES = {
     "0x41": """b76:ARM1176 c05:Cortex-A5 c07:Cortex-A7 c08:Cortex-A8 c09:Cortex-A9 c0d:Cortex-A17 c0e:Cortex-A17
         c0f:Cortex-A15 d01:Cortex-A32 d02:Cortex-A34 d03:Cortex-A53 d04:Cortex-A35 d05:Cortex-A55 d06:Cortex-A65
@@ -47,45 +47,45 @@ CORE_NAMES = {
     for part, _, name in (entry.partition(":") for entry in names.split())
 }
 INT8_FEATURES = ("asimddp", "i8mm", "avx512_vnni", "avx_vnni", "amx_int8")
-"""Instructions that make int8 faster, as /proc/cpuinfo names them; asimddp is Arm's dot product."""
-# Source: Raspberry Pi's documentation, vcgencmd, get_throttled. From bit 16 on they stay set until the next start.
+"""Instructions that speed up int8, as named in /proc/cpuinfo; asimddp is Arm's dot product."""
+# Source: Raspberry Pi's documentation, vcgencmd, get_throttled. Bits 16 and up stay set until the next boot.
 PI_NOW = {0: "under-voltage", 1: "Arm frequency capped", 2: "throttled", 3: "soft temperature limit"}
 PI_SINCE_START = {bit + 16: f"{text} has occurred" for bit, text in PI_NOW.items()}
-# Source: Android's PowerManager, THERMAL_STATUS_NONE and on.
+# Source: Android's PowerManager, THERMAL_STATUS_NONE and up.
 ANDROID_THERMAL = ("none", "light", "moderate", "severe", "critical", "emergency", "shutdown")
 _SLOWS_CPU = re.compile("cpu|processor|powerclamp|pause", re.IGNORECASE)
-"""Types of cooling devices that slow the processor; the others are fans, GPUs, modems and chargers."""
+"""Cooling-device types that slow the processor; others are fans, GPUs, modems and chargers."""
 
 
 def facts() -> dict[str, Any]:
-    """Return what this machine is; see `facts_from_texts`."""
+    """Return the facts of this machine; see `facts_from_texts`."""
     return facts_from_texts(system.read_texts(system.FACT_FILES, system.FACT_PROGRAMS))
 
 
 def health() -> dict[str, Any]:
-    """Return how this machine is; takes a quarter of a second, in which nothing should be measured."""
+    """Return the health of this machine; takes a quarter of a second, during which nothing should be measured."""
     return health_from_texts(system.read_texts(system.FILES, system.PROGRAMS, {"$look": system.look()}))
 
 
 def limits() -> dict[str, str]:
-    """Return the texts that `cores_allowed`, `memory_bytes` and `available_bytes` need; starts no program."""
+    """Return the texts for `cores_allowed`, `memory_bytes` and `available_bytes` without starting a program."""
     return system.read_texts(system.LIMIT_FILES, {})
 
 
 def versions(names: Iterable[str]) -> dict[str, str]:
-    """Return, by name, the versions of those distributions that are installed in this Python."""
-    from importlib import metadata  # takes longer than all else on a slow device, and few calls need it
+    """Return the versions, by name, of the distributions that are installed in this Python."""
+    from importlib import metadata  # slower than everything else on a slow device, and rarely needed
 
     found = {}
     for name in names:
-        # an installation that was cut off has no version, or no metadata at all
+        # an interrupted installation lacks a version, or any metadata
         with contextlib.suppress(metadata.PackageNotFoundError, KeyError, ValueError):
             found[name] = metadata.version(name)
     return {name: version for name, version in found.items() if version}
 
 
 def facts_from_texts(texts: Texts) -> dict[str, Any]:
-    """Return what a machine is: flat, ready for JSON, and the rest as a flat mapping under `details`."""
+    """Return the facts of a machine, flat and ready for JSON, with the rest flat under `details`."""
     kind, kernel, machine = (*texts.get("$uname", "").split(), "", "", "")[:3]
     common, properties, cores = system.common(texts), system.properties(texts), _core_types(texts)
     name = _os_name(texts, properties)
@@ -94,7 +94,7 @@ def facts_from_texts(texts: Texts) -> dict[str, Any]:
         "board": _board(texts, properties),
         "core_types": cores,
         "cores_used": (used := texts.get("$cores", "")),
-        # of cores of one kind there is nothing more to say
+        # redundant if all cores are of one kind
         "core_types_used": _core_types(texts, system.in_ranges(used)) if used and " + " in cores else "",
         "kernel": kernel,
         "libc": _libc(texts, properties),
@@ -116,7 +116,7 @@ def facts_from_texts(texts: Texts) -> dict[str, Any]:
 
 
 def health_from_texts(texts: Texts) -> dict[str, Any]:
-    """Return how a machine is, ready for JSON; None where it does not tell."""
+    """Return the health of a machine, ready for JSON; None for values it does not report."""
     policies = system.policies(texts)
     temperature_c, zone = _hottest(texts)
     percent, charging = _battery(texts)
@@ -140,11 +140,11 @@ def health_from_texts(texts: Texts) -> dict[str, Any]:
 
 
 def _core_types(texts: Texts, only: Collection[int] = ()) -> str:
-    """Return the types of Arm's cores, the fastest first: `4x Cortex-A76 at 2.40 GHz + 4x Cortex-A55 at 1.80 GHz`.
+    """Return the types of Arm cores, fastest first: `4x Cortex-A76 at 2.40 GHz + 4x Cortex-A55 at 1.80 GHz`.
 
     Args:
-        texts: What the machine says.
-        only: The cores that count; all when there are none.
+        texts: Texts of the machine.
+        only: Cores to count; all if empty.
     """
     maxima: dict[str, int] = {}
     for name, policy in system.policies(texts).items():
@@ -154,7 +154,7 @@ def _core_types(texts: Texts, only: Collection[int] = ()) -> str:
     for processor in system.processors(texts)[1:]:
         if only and system.number(processor["processor"]) not in only:
             continue
-        # kernels before 3.8 say it once for all cores
+        # kernels before 3.8 print it once for all cores
         implementer, part = (processor.get(key) or common.get(key) for key in ("CPU implementer", "CPU part"))
         if not implementer or not part:
             return ""
@@ -165,14 +165,14 @@ def _core_types(texts: Texts, only: Collection[int] = ()) -> str:
 
 
 def _cpu(texts: Texts, common: Mapping[str, str], cores: str) -> str:
-    """Return the processor's name; on Arm its cores, since the kernel's names there are those of boards."""
+    """Return the processor's name; on Arm its cores, since the kernel names the board there."""
     named = [common.get(key, "") for key in ("model name", "Model", "Hardware")]
     names = (re.sub(r" at [0-9.]+ GHz", "", cores), *named, texts.get("$brand", ""))
     return next((name for name in names if name), "")
 
 
 def _os_name(texts: Texts, properties: Mapping[str, str]) -> str:
-    """Return the name of the system as its users know it; nothing where only the kernel is known."""
+    """Return the name of the system as its users know it; empty if only the kernel is known."""
     if release := properties.get("ro.build.version.release"):
         return f"Android {release}"
     said = texts.get("etc/os-release") or texts.get("usr/lib/os-release", "")
@@ -180,7 +180,7 @@ def _os_name(texts: Texts, properties: Mapping[str, str]) -> str:
 
 
 def _soc(texts: Texts, common: Mapping[str, str], properties: Mapping[str, str]) -> str:
-    """Return the chip; of a device tree's names the last one is the chip's, where there are several."""
+    """Return the chip; if a device tree has several names, the last one is the chip's."""
     tree = texts.get(f"{system.TREE}/compatible", "").split("\n")[1:]
     android = " ".join(properties.get(f"ro.soc.{name}", "") for name in ("manufacturer", "model")).strip()
     others = (texts.get("sys/devices/soc0/soc_id"), properties.get("ro.board.platform"), common.get("Hardware"))
@@ -188,26 +188,26 @@ def _soc(texts: Texts, common: Mapping[str, str], properties: Mapping[str, str])
 
 
 def _board(texts: Texts, properties: Mapping[str, str]) -> str:
-    """Return the product that the chip is part of."""
+    """Return the product that contains the chip."""
     android = " ".join(properties.get(f"ro.product.{name}", "") for name in ("manufacturer", "model")).strip()
     dmi = " ".join(texts.get(f"sys/class/dmi/id/{name}", "") for name in ("sys_vendor", "product_name")).strip()
     return android or texts.get(f"{system.TREE}/model", "") or dmi
 
 
 def _libc(texts: Texts, properties: Mapping[str, str]) -> str:
-    """Return the C library and its version, for instance `glibc 2.36`."""
+    """Return the C library and its version, for example `glibc 2.36`."""
     name, version = system.libc(texts.get("$libc", ""))
     return f"{name} {version}" if name else "bionic" if properties else ""
 
 
 def _int8_features(common: Mapping[str, str]) -> str:
-    """Return which of `INT8_FEATURES` the processor has; nothing where it tells none of its features."""
+    """Return which of `INT8_FEATURES` the processor has; empty if it does not list its features."""
     told = (common.get("Features") or common.get("flags") or "").split()
     return " ".join(name for name in INT8_FEATURES if name in told) or ("none" if told else "")
 
 
 def _virtual(texts: Texts, common: Mapping[str, str]) -> str:
-    """Return what this virtual machine runs on; nothing on a real one."""
+    """Return the hypervisor of a virtual machine; empty on a real one."""
     if _is_qemu(texts):
         return "qemu"
     if "hypervisor" in common.get("flags", "").split():
@@ -216,13 +216,13 @@ def _virtual(texts: Texts, common: Mapping[str, str]) -> str:
 
 
 def _is_qemu(texts: Texts) -> bool:
-    """Tell whether qemu has made this machine; that may be virtual as well as emulated."""
+    """Return whether QEMU provides this machine, virtual or emulated."""
     firmware = [text for _, text in system.each(texts, f"{system.TREE}/fw-cfg@*/compatible") if "qemu" in text]
     return bool(firmware) or texts.get("sys/class/dmi/id/sys_vendor") == "QEMU"
 
 
 def _emulated(texts: Texts) -> str:
-    """Return what computes the processor's instructions; nothing where, as far as can be told, a processor does."""
+    """Return the emulator that executes the processor's instructions; empty if none is detected."""
     common, properties = system.common(texts), system.properties(texts)
     machine = texts.get("$uname", "").rpartition(" ")[2]
     foreign = machine.startswith(("aarch64", "arm")) and "vendor_id" in common
@@ -232,13 +232,13 @@ def _emulated(texts: Texts) -> str:
         return "Android emulator"
     if common.get("vendor_id") == "VirtualApple":
         return "Rosetta"
-    # qemu's own clock ticks at 62.5 MHz, and the kernel reckons twice that; as a hypervisor it passes on the real one
+    # QEMU's own clock ticks at 62.5 MHz, and the kernel doubles that; as a hypervisor QEMU passes on the real clock
     own_clock = _is_qemu(texts) and common.get("BogoMIPS") == "125.00"
     return "qemu" if own_clock or "QEMU TCG" in common.get("model name", "") else ""
 
 
 def cores_allowed(texts: Texts) -> int:
-    """Return how many cores a process may use: its affinity, and the quotas of its control groups."""
+    """Return how many cores a process may use, by its affinity and control-group quotas."""
     told = system.number(texts.get("$nproc")) or len(system.processors(texts)) - 1
     quotas = [text.split() for key, text in texts.items() if key.endswith("/cpu.max")]
     quotas += [
@@ -252,29 +252,29 @@ def cores_allowed(texts: Texts) -> int:
 
 
 def memory_bytes(texts: Texts) -> int:
-    """Return the memory that a machine has, or what a control group may use; 0 where neither is told."""
+    """Return the memory of a machine or the limit of a control group, in bytes; 0 if unknown."""
     total = system.meminfo(texts, "MemTotal") or system.number(texts.get("$memory"))
     groups = [text for key, text in texts.items() if key.endswith(("/memory.max", "/memory.limit_in_bytes"))]
     return min((size for size in (total, *map(system.number, groups)) if size and size > 0), default=0)
 
 
 def available_bytes(texts: Texts) -> int:
-    """Return the memory that a new process may take; all that there is where the system does not tell."""
+    """Return the memory available to a new process, in bytes; the total if not reported."""
     limit, available = memory_bytes(texts), system.meminfo(texts, "MemAvailable")
     return limit if available is None else min(available, limit or available)
 
 
 def _busy_share(look: str) -> float | None:
-    """Return the share of all cores that was in use between two first lines of /proc/stat."""
+    """Return the share of all cores in use between two first lines of /proc/stat."""
     ticks = []
     for line in look.split("\n"):
         counts = [system.number(count) for count in line.split()[1:9]]  # user nice system idle iowait irq softirq steal
-        if len(counts) == 8 and None not in counts:  # noqa: PLR2004 - as many as the comment names
+        if len(counts) == 8 and None not in counts:  # noqa: PLR2004 - the fields named above
             ticks.append([count or 0 for count in counts])
     if len(ticks) != 2:  # noqa: PLR2004 - before and after
         return None
     spent = [after - before for before, after in zip(*ticks)]  # noqa: B905 - Python 3.9 has no `strict`
-    # a count of waiting for disks can go back
+    # the iowait count can decrease
     return min(1.0, max(0.0, 1 - (spent[3] + spent[4]) / sum(spent))) if sum(spent) > 0 else None
 
 
@@ -285,7 +285,7 @@ def _clocks(policy: Mapping[str, str]) -> dict[str, int]:
 
 
 def _governor(policies: Mapping[str, Mapping[str, str]]) -> str | None:
-    """Return what sets the clocks; where that differs, each with its policies."""
+    """Return the CPU governor; if policies differ, each governor with its policies."""
     groups: dict[str, list[str]] = {}
     for name, policy in policies.items():
         if governor := policy.get("scaling_governor"):
@@ -296,7 +296,7 @@ def _governor(policies: Mapping[str, Mapping[str, str]]) -> str | None:
 
 
 def _hottest(texts: Texts) -> tuple[float | None, str]:
-    """Return the highest temperature in degrees Celsius, and its sensor; Android's where the kernel shows none."""
+    """Return the highest temperature in degrees Celsius and its sensor; Android's if the kernel lists none."""
     readings = []
     for zone, text in system.each(texts, f"{system.THERMAL}/thermal_zone*/temp"):
         celsius = (system.number(text) or 0) / 1000
@@ -306,12 +306,12 @@ def _hottest(texts: Texts) -> tuple[float | None, str]:
         now = said.partition("Current temperatures from HAL")[2] or said
         for value, name in re.findall(r"\{mValue=([^,]*), mType=0, mName=([^,}]*)", now):  # type 0: processor
             readings.append((system.real(value) or 0, name))
-    # sensors that are off say 0, or something far from any temperature of a machine that works
+    # disabled sensors report 0 or an impossible temperature
     return max((reading for reading in readings if 1 <= reading[0] <= 150), default=(None, ""))  # noqa: PLR2004
 
 
 def _throttled(texts: Texts, pi: int) -> list[str]:
-    """Return what slows the processor at this moment."""
+    """Return the causes that slow the processor at this moment."""
     found = [text for bit, text in PI_NOW.items() if pi >> bit & 1]
     for number, text in system.each(texts, f"{system.THERMAL}/cooling_device*/cur_state"):
         kind = texts.get(f"{system.THERMAL}/cooling_device{number}/type", "")
@@ -323,7 +323,7 @@ def _throttled(texts: Texts, pi: int) -> list[str]:
 
 
 def _throttle_counts(texts: Texts, pi: int | None) -> dict[str, int]:
-    """Return how often the processor was slowed since the machine started; a Pi says only whether, as 0 or 1."""
+    """Return how often the processor was slowed since boot; a Pi reports only whether, as 0 or 1."""
     counts = {} if pi is None else {text: pi >> bit & 1 for bit, text in PI_SINCE_START.items()}
     for kind in ("core", "package"):
         name = f"{kind}_throttle_count"
@@ -337,7 +337,7 @@ def _throttle_counts(texts: Texts, pi: int | None) -> dict[str, int]:
 
 
 def _battery(texts: Texts) -> tuple[int | None, bool | None]:
-    """Return how full the battery is, in percent, and whether power comes from outside; None without a battery."""
+    """Return the battery level in percent and whether power is external; None without a battery."""
     said = texts.get("$battery", "")
     if level := re.search(r"^\s*level: ([0-9]{1,3})$", said, re.MULTILINE):
         powered = re.findall(r"^\s*\w+ powered: (true|false)$", said, re.MULTILINE)
@@ -347,7 +347,7 @@ def _battery(texts: Texts) -> tuple[int | None, bool | None]:
         capacity, status, scope, online = (
             texts.get(f"{system.SUPPLY}/{name}/{file}", "") for file in ("capacity", "status", "scope", "online")
         )
-        if kind == "Battery" and scope != "Device":  # not that of a mouse
+        if kind == "Battery" and scope != "Device":  # not the battery of a mouse
             percents.append(system.number(capacity))
             states.append(status)
         elif kind != "Battery" and online:
@@ -361,5 +361,5 @@ def _battery(texts: Texts) -> tuple[int | None, bool | None]:
 
 
 def _percent(values: Iterable[int | None]) -> int | None:
-    """Return the lowest of those values that are percentages."""
+    """Return the lowest value that is a valid percentage."""
     return min((value for value in values if value is not None and 0 <= value <= 100), default=None)  # noqa: PLR2004

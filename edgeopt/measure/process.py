@@ -1,4 +1,4 @@
-"""One running harness: what the host asks it, and what it has said so far."""
+"""One running harness: the messages to it, and its results so far."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
 
 WARM_S = 1.0
 LEAST_S, MOST_S = 1e-9, 1e9
-"""Between these lies every latency; the harness counts nanoseconds."""
+"""Limits of every latency; the harness counts nanoseconds."""
 MOST = 2**63
-"""More nanoseconds or bytes are none."""
+"""Exclusive limit of valid nanoseconds and bytes."""
 UNUSABLE = (KeyError, TypeError, ValueError)
-"""What reading a forged answer raises."""
+"""Exceptions from reading a forged answer."""
 
 
 class Conversation(Protocol):
-    """What a session needs of a channel."""
+    """The part of a channel that a session needs."""
 
     log_path: Path
 
@@ -42,7 +42,7 @@ class Conversation(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """One artifact that is to be measured; the paths are the device's."""
+    """One artifact to measure; the paths are on the device."""
 
     name: str
     launch: Callable[[], Conversation]
@@ -50,7 +50,7 @@ class Subject:
     artifact: str
     feeds: str
     device: str = ""
-    """Whose disk may be full: the address of another machine; empty on this one."""
+    """Address of another machine, whose disk may be full; empty on this one."""
 
 
 @dataclass(slots=True)
@@ -64,12 +64,12 @@ class Process:
     untimed: str | None
     facts: dict[str, Any]
     number: int = 0
-    """Of the launch."""
+    """Number of the launch."""
     first_s: float = 0.0
     latency_s: float = 0.0
     steady: bool = False
     iterations: int = 0
-    """Per round."""
+    """Inferences per round."""
     settle: int = 0
     rounds: list[tuple[int, ...]] = field(default_factory=list)
     peak_bytes: int | None = None
@@ -77,10 +77,10 @@ class Process:
 
     @classmethod
     def load(cls, subject: Subject, channel: Conversation, threads: int, timeout_s: float | None) -> Process:
-        """Let a new harness load an artifact, and return it.
+        """Load an artifact in a new harness.
 
         Raises:
-            DeviceError: It does not load, or the process has ended.
+            DeviceError: The artifact does not load, or the process has ended.
         """
         message = {"op": "load", "runner": subject.runner, "artifact": subject.artifact, "threads": threads}
         loaded = accepted(channel.ask(message, timeout_s), "does not load", channel.log_path, subject.device)
@@ -90,7 +90,7 @@ class Process:
         return cls(subject, channel, timeout_s, _time(loaded["load_s"]), untimed, dict(loaded["facts"]))
 
     def warm(self) -> None:
-        """Make a feed ready and invoke until the latency is steady."""
+        """Set one feed and invoke until the latency is steady."""
         self._ask({"op": "feed", "feeds": self.subject.feeds, "index": 0}, "takes no feed")
         warm = self._ask({"op": "warm", "seconds": WARM_S}, "does not run")
         self.first_s, self.latency_s = _time(warm["first_s"]), _time(warm["latency_s"], LEAST_S)
@@ -105,7 +105,7 @@ class Process:
         self.rounds.append(samples_ns)
 
     def ask_memory(self) -> None:
-        """Ask what memory the process took, and what its runner found."""
+        """Query the memory of the process and the facts of its runner."""
         memory = self._ask({"op": "memory"}, "failed")
         self.facts = {**self.facts, **memory["facts"]}
         sizes = memory["peak_bytes"], memory["model_bytes"]
@@ -114,7 +114,7 @@ class Process:
         self.peak_bytes, self.model_bytes = sizes
 
     def given(self) -> Launch | None:
-        """Return what this launch gave; nothing where it ended before its first round."""
+        """Return the results of this launch; None if it ended before its first round."""
         if not self.rounds and self.peak_bytes is None:
             return None
         return Launch(
@@ -128,7 +128,7 @@ class Process:
         )
 
     def loading_record(self) -> dict[str, Any]:
-        """Return, for the journal, what loading and warming up gave."""
+        """Return the journal record of loading and warming up."""
         return {
             "process": self.subject.name,
             "load_s": self.load_s,
@@ -139,7 +139,7 @@ class Process:
         }
 
     def memory_record(self) -> dict[str, Any]:
-        """Return, for the journal, what memory the process took."""
+        """Return the journal record of the memory of the process."""
         return {
             "memory": self.subject.name,
             "peak_bytes": self.peak_bytes,
@@ -153,24 +153,24 @@ class Process:
 
 
 def as_error(error: Exception) -> EdgeoptError:
-    """Return what an artifact failed with; an answer that only looks like one is its fault too."""
+    """Return the error of an artifact; an unusable answer becomes a DeviceError."""
     return error if isinstance(error, EdgeoptError) else DeviceError(f"its answer cannot be used: {in_words(error)}")
 
 
 def accepted(
     answer: dict[str, Any], what: str, log: Path, device: str = "", kind: type[EdgeoptError] = DeviceError
 ) -> dict[str, Any]:
-    """Return an answer of a harness, unless it says what went wrong.
+    """Return an answer of a harness, unless it reports a failure.
 
     Args:
         answer: The answer.
-        what: What it then means, the beginning of the message.
-        log: Where the harness wrote more about it.
-        device: The address of another machine that it runs on; empty on this one.
-        kind: The error to raise.
+        what: Beginning of the error message.
+        log: Log of the harness, with the details.
+        device: Address of the other machine that it runs on; empty on this one.
+        kind: Class of the error to raise.
 
     Raises:
-        EdgeoptError: What went wrong; a full disk is an error of its own.
+        EdgeoptError: The harness reported a failure; a full disk has its own error.
     """
     if "error" in answer:
         message = answer["error"]["message"]
@@ -179,10 +179,10 @@ def accepted(
 
 
 def _time(value: Any, least_s: float = 0.0) -> float:
-    """Return an answered time.
+    """Return a time from an answer, in seconds.
 
     Raises:
-        ValueError, TypeError: It is none.
+        ValueError, TypeError: It is not a valid time.
     """
     if isinstance(value, bool) or not least_s <= value < MOST_S:
         raise ValueError("its times are none")
@@ -190,5 +190,5 @@ def _time(value: Any, least_s: float = 0.0) -> float:
 
 
 def _is_whole(value: Any) -> bool:
-    """Whether something answered is a number that counts something, and not too large for any."""
+    """Return whether a value from an answer is an integer from 0 to below `MOST`."""
     return type(value) is int and 0 <= value < MOST

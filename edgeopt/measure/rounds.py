@@ -1,4 +1,4 @@
-"""How many rounds a launch has, and how many inferences of each artifact a round."""
+"""Plan the rounds of a launch, and the inferences of each artifact per round."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ if TYPE_CHECKING:
 
 MIN_ROUNDS, MAX_ROUNDS = 8, 600
 MIN_CHUNK = 2
-"""Fewest iterations in a round."""
+"""Minimum number of iterations in a round."""
 CHUNK_S = 0.0033
-"""Shortest stretch that an artifact is timed for before another one gets the caches.
+"""Minimum time for which an artifact is timed before another one gets the caches.
 
-What a neighbour on a shared machine does to the clock or the caches lasts for tens of milliseconds. The shorter the
-stretch, the more it is the same for both sides of a comparison.
+When a neighbour on a shared machine disturbs the clock or the caches, that lasts for tens of milliseconds. The shorter
+the stretch, the more equally it affects both sides of a comparison.
 """
 SETTLE_S = 0.001
-"""How long it may then run unrecorded to get them back."""
+"""Unrecorded time in which it may then refill them."""
 
 
 def plan_rounds(processes: Sequence[Process], seconds: float, iterations: float) -> int:
-    """Set how many iterations each process runs per round, and return how many rounds a launch has.
+    """Set the iterations of each process per round; return the rounds of a launch.
 
     All have the same number of rounds, so the slowest decides it: it needs a few iterations in each.
 
     Args:
-        processes: Everything that is timed side by side.
-        seconds: How long a launch times each of them, about.
-        iterations: How many inferences of each it times at least.
+        processes: All processes that are timed side by side.
+        seconds: Approximate time for which a launch times each of them.
+        iterations: Minimum number of inferences of each in a launch.
     """
     if not processes:
         return 0

@@ -1,7 +1,7 @@
-"""Measures several artifacts side by side: a few launches of each, and in every launch shuffled rounds.
+"""Measures several artifacts side by side, in repeated launches with shuffled rounds.
 
-A session knows no device: it is given, per artifact, a function that starts the harness and returns the conversation
-with it. What goes wrong with one artifact is that artifact's error; the others go on.
+A session is independent of the device: per artifact, it receives a function that starts the harness and returns the
+conversation with it. An error fails only the artifact that caused it; the others continue.
 """
 
 from __future__ import annotations
@@ -38,17 +38,17 @@ if TYPE_CHECKING:
     from edgeopt.measure.process import Conversation, Subject
 
 MOST_CUTS = 5
-"""How often the link may be lost before the device is given up."""
+"""Number of lost connections that a session survives; one more, and the device is given up."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How long and how to measure.
+    """Duration and method of a measurement.
 
-    An artifact is timed for about `seconds` at most, in launches of a quarter of a second, or in at least
-    `min_launches` shorter ones. An obvious comparison needs few of them. `min_iterations` are spread over the first
-    launches; of a slow artifact (more than `seconds / min_iterations` for one inference) they take longer than
-    `seconds`, and each added launch repeats its share.
+    Each artifact is timed for at most about `seconds`, in launches of a quarter of a second or in at least
+    `min_launches` shorter ones. Clear differences need only a few. `min_iterations` are spread over the first launches.
+    If one inference takes longer than `seconds / min_iterations`, they take longer than `seconds`, and each further
+    launch repeats its share.
     """
 
     seconds: float = 2.0
@@ -59,11 +59,11 @@ class Settings:
     loads_at_once: int = 2
     min_launches: int = MIN_LAUNCHES
     rank: bool = False
-    """Whether each artifact's place against the fastest must be clear too, and not only against the source."""
+    """Whether each artifact must also be compared clearly with the fastest, not only with the source."""
 
     @property
     def max_launches(self) -> int:
-        """How many launches of an artifact there may be."""
+        """Maximum number of launches per artifact."""
         return max(self.min_launches, min(MOST_LAUNCHES, round(self.seconds / LAUNCH_S)))
 
 
@@ -71,17 +71,17 @@ class Session:
     """One measurement of several artifacts on one device.
 
     Args:
-        subjects: What is measured.
-        settings: How long and how to measure.
-        progress: Is told, by artifact, what is going on.
-        source: The name of the subject that all others are compared with; the fastest when it is none of them.
-        reconnect: Reaches the device again after its link was lost; None where it has no link. The round that was cut
-            is thrown away for all, and the rounds that are left are measured afterwards.
-        journal: Is told everything as it comes, and knows what an earlier run has given.
-        free_bytes: The memory that all processes together may take; None if it is not known.
+        subjects: The artifacts to measure.
+        settings: Duration and method.
+        progress: Called with an artifact's name and its current step.
+        source: Name of the subject that all others are compared with; the fastest if it is not among them.
+        reconnect: Restores a lost connection to the device; None if it does not use one. The interrupted round is
+            discarded for all artifacts, and the remaining rounds are measured afterwards.
+        journal: Records everything as it arrives, and holds the results of an earlier run.
+        free_bytes: Memory available to all processes together; None if unknown.
     """
 
-    def __init__(  # noqa: PLR0913 - what is measured, how, and who is told
+    def __init__(  # noqa: PLR0913 - subjects, method and callbacks
         self,
         subjects: Sequence[Subject],
         settings: Settings,
@@ -96,46 +96,46 @@ class Session:
         self._progress = progress or (lambda _name, _text: None)
         self._source = source
         self._reconnect = reconnect
-        # Sorted, so that the order in which targets were named cannot decide anything.
+        # Sorted, so that the order in which targets are given has no effect.
         self._subjects = sorted(subjects, key=lambda subject: subject.name)
-        self._random = random.Random(settings.seed)  # noqa: S311 - it shuffles, it keeps no secret
+        self._random = random.Random(settings.seed)  # noqa: S311 - shuffling, not cryptography
         earlier = (journal and journal.earlier) or Earlier()
         self._record: Callable[[Mapping[str, Any]], None] = journal.append if journal else lambda _record: None
         copies = {name: launches for name, launches in earlier.launches.items() if name.startswith(PREFIX)}
         self._launches = {subject.name: earlier.launches.get(subject.name, []) for subject in subjects} | copies
         self._untimed = {name: earlier.untimed.get(name) for name, launches in self._launches.items() if launches}
-        """Of what was loaded at least once: why its time would mean nothing."""
+        """By artifact loaded at least once: why its latency would be meaningless; None if it is timed."""
         self._facts = {name: earlier.facts.get(name, {}) for name in self._untimed}
         self._copy = SecondCopy(free_bytes, next(iter(copies), ""))
         self._errors: dict[str, EdgeoptError] = {}
         self._latencies_s: dict[str, float] = {}
-        """The shortest that an artifact showed while it warmed up; rounds are planned with it."""
+        """Shortest warm-up latency of each artifact; used to plan rounds."""
         self._walls_s: list[float] = []
-        """How long each whole launch took."""
+        """Wall time of each complete launch."""
         self._open: list[Conversation] = []
         self._stopped = False
         self._number = earlier.number
-        """Of the next launch."""
+        """Number of the next launch."""
         self._whole = earlier.whole
-        """How many launches have all their rounds, those counted once that were cut and taken up again."""
+        """Number of launches with all rounds; one that was interrupted and continued counts once."""
         self._owed = earlier.owed
-        """How many rounds a launch that was cut has still to give."""
+        """Number of rounds that an interrupted launch still has to time."""
         self._cuts = 0
         self._lost: EdgeoptError | None = None
 
     @property
     def subjects(self) -> tuple[str, ...]:
-        """The names of what is measured."""
+        """Names of the artifacts to measure."""
         return tuple(subject.name for subject in self._subjects)
 
     @property
     def stopped(self) -> bool:
-        """Whether the user ended it."""
+        """Whether the user stopped the session."""
         return self._stopped
 
     @property
     def design(self) -> Design:
-        """What the verdicts of this session depend on besides the samples."""
+        """Everything besides the samples that the verdicts of this session depend on."""
         count = len(self._subjects)
         pairs = count * (count - 1) // 2 if self._settings.rank else count - 1
         wall_s = statistics.fmean(self._walls_s) if self._walls_s else 0.0
@@ -144,32 +144,32 @@ class Session:
 
     @property
     def control_problem(self) -> str:
-        """Why there is no control, or why it ended early; empty if nothing went wrong."""
+        """Why the control is missing or ended early; empty if nothing went wrong."""
         return self._copy.problem
 
     @property
     def lost(self) -> EdgeoptError | None:
-        """Why the device was given up, so that no more was measured; None where it was not."""
+        """Error after which the device was given up and measuring ended; None if it was not."""
         return self._lost
 
     def run(self) -> dict[str, Measurement]:
-        """Measure everything and return, by name, what came of it; an artifact that failed has its error."""
+        """Measure every artifact and return the results by name; a failed one has its error."""
         while not self._stopped and self._lost is None and (wanted := self._wanted()):
             self._launch_or_reconnect(wanted)
         return self.outcomes()
 
     def stop(self) -> None:
-        """End it, from another thread; what was measured stays."""
+        """Stop the session from another thread; keep the results so far."""
         self._stopped = True
         self._close()
 
     def outcomes(self) -> dict[str, Measurement]:
-        """Return what came of every artifact so far; one that was never started has no entry."""
+        """Return the results so far, by name; artifacts that were never started are omitted."""
         started = [name for name in self.subjects if name in self._errors or name in self._untimed]
         return {name: self._measurement(name) for name in started}
 
     def _wanted(self) -> list[Subject]:
-        """Return what the next launch is for: everything at first, then only what is still unclear, and the source."""
+        """Return the subjects of the next launch: all at first, then the unclear ones and those compared with."""
         timed = [s for s in self._subjects if s.name not in self._errors and not self._is_untimed(s.name)]
         if self._whole < self._settings.min_launches or not timed:
             return timed
@@ -185,33 +185,33 @@ class Session:
         unclear = self._unclear(names, yardstick, design)
         if self._settings.rank:
             unclear |= self._unclear(names, fastest, design)
-        # The control would show nothing without its original.
+        # The control is meaningless without its original.
         return [s for s in timed if unclear and s.name in {*unclear, yardstick, self._copy.original}]
 
     def _latest(self, subject: Subject) -> int:
-        """Return the number of the last launch of an artifact."""
+        """Return the number of an artifact's latest launch."""
         return max((launch.number for launch in self._launches[subject.name]), default=-1)
 
     def _choose_copy(self, subjects: Sequence[Subject]) -> None:
-        """Let a second copy of the fastest artifact take part from now on, if there is memory for it."""
-        if len(subjects) < 2:  # noqa: PLR2004 - one artifact alone is not compared
+        """Add a second copy of the fastest artifact from now on, if memory allows."""
+        if len(subjects) < 2:  # noqa: PLR2004 - a single artifact is not compared
             return
         names = {subject.name: subject for subject in subjects}
-        # A session that is resumed goes on with the copy that it had.
+        # A resumed session keeps its copy.
         original = self._copy.original if self._copy.original in names else min(names, key=self._fastest_first)
         self._copy.choose(names[original], {name: self._measurement(name).peak_bytes or 0 for name in names})
         if self._copy.name:
             self._launches.setdefault(self._copy.name, [])
 
     def _control(self) -> Control | None:
-        """Return how much the second copy has differed so far; None if it has not been measured."""
+        """Return how much the second copy differs so far; None without a copy or a shared launch."""
         if not self._copy.name:
             return None
         launches = launch_effects(self._measurement(self._copy.name), self._measurement(self._copy.original))
         return check_control(self._copy.original, launches)
 
     def _launch_or_reconnect(self, subjects: list[Subject]) -> None:
-        """Do one launch; when the link is lost on its way, reach the device again."""
+        """Run one launch; if the connection is lost, reconnect."""
         try:
             self._launch(subjects)
         except LinkLostError as error:
@@ -224,7 +224,7 @@ class Session:
             self._close()
 
     def _take_up_again(self, error: LinkLostError) -> None:
-        """Reach the device again; where that fails it is given up, and what has too few launches has failed."""
+        """Reconnect; if that fails, give the device up and fail artifacts with too few launches."""
         self._cuts += 1
         failure: EdgeoptError = error
         if self._reconnect is not None and self._cuts <= MOST_CUTS and not self._stopped:
@@ -240,7 +240,7 @@ class Session:
         self._lost = failure
 
     def _unclear(self, names: set[str], yardstick: str, design: Design) -> set[str]:
-        """Return the artifacts that cannot be told from one of them yet, and that one if there are any."""
+        """Return the artifacts not yet clearly compared with `yardstick`, plus it if there are any."""
         base = self._measurement(yardstick)
         found = {name for name in names - {yardstick} if _is_unclear(self._measurement(name), base, design)}
         return {*found, yardstick} if found else set()
@@ -250,7 +250,7 @@ class Session:
         return latency.median_s if latency else math.inf
 
     def _launch(self, subjects: list[Subject]) -> None:
-        """Start one process of each artifact, time them in shuffled rounds and keep what they gave."""
+        """Start one process per artifact, time them in shuffled rounds and keep the results."""
         begin = time.monotonic()
         number, self._number = self._number, self._number + 1
         if self._whole > 0 and self._copy.is_open:
@@ -270,16 +270,16 @@ class Session:
             if is_whole:
                 self._record({"launch": number, "whole": True})
                 self._walls_s.append(time.monotonic() - begin)
-        finally:  # what came before an end, by a crash or by Ctrl-C, still counts
+        finally:  # results from before a crash or Ctrl-C still count
             for process in processes:
                 self._facts[process.subject.name] = process.facts
                 if launch := process.given():
                     self._launches[process.subject.name].append(launch)
 
     def _time_rounds(self, number: int, timed: list[Process]) -> bool:
-        """Time processes side by side and return whether there were all rounds.
+        """Time processes side by side and return whether all rounds were completed.
 
-        One that fails takes no part in the rounds that are left; when all do, because they are being ended, none is.
+        A process that fails is left out of the remaining rounds; if all fail, for example on a stop, timing ends.
         """
         settings = self._settings
         seconds, iterations = settings.seconds / settings.max_launches, settings.min_iterations / settings.min_launches
@@ -296,7 +296,7 @@ class Session:
         return True
 
     def _time_round(self, number: int, timed: list[Process]) -> None:
-        """Time one round; when the link is lost on its way, it is thrown away for all."""
+        """Time one round; if the connection is lost, discard it for all artifacts."""
         self._random.shuffle(timed)
         done = {process.subject.name: len(process.rounds) for process in timed}
         try:
@@ -311,9 +311,9 @@ class Session:
             self._record({"launch": number, "round": fresh})
 
     def _start_all(self, subjects: list[Subject]) -> list[Process]:
-        """Start the processes of a launch, with the copy if its original is one of them, until they are warm."""
-        # The load times that are reported come from an artifact's first launch, where nothing else is loading. A
-        # resumed session does not know yet how long an inference takes.
+        """Start and warm up the processes of a launch, and the copy if its original takes part."""
+        # Reported load times come from an artifact's first launch, in which nothing else loads. A resumed session
+        # does not have latencies yet.
         is_first = not all(self._launches[subject.name] and subject.name in self._latencies_s for subject in subjects)
         at_once = 1 if is_first else self._settings.loads_at_once
         copy = self._copy.subject if self._copy.original in {subject.name for subject in subjects} else None
@@ -321,14 +321,14 @@ class Session:
             return self._start([*subjects, copy], at_once)
         processes = self._start(subjects, at_once)
         if copy is not None and self._copy.original not in self._errors:
-            # At first it comes last, so that it takes nothing from an artifact that there is too little of for both.
+            # The first time, the copy starts last: if a resource is too scarce for both, the artifact gets it.
             processes += self._start([copy], 1)
             if untimed := self._untimed.get(copy.name):
                 self._copy.fail(untimed)
         return processes
 
     def _start(self, subjects: list[Subject], at_once: int) -> list[Process]:
-        """Start processes, at most `at_once` at a time, until they are warm; those that fail are left out."""
+        """Start and warm up processes, at most `at_once` at a time; omit those that fail."""
         with ThreadPoolExecutor(at_once) as pool:
             try:
                 started = [process for process in pool.map(self._start_one, subjects) if process is not None]
@@ -336,19 +336,19 @@ class Session:
                 pool.shutdown(wait=False, cancel_futures=True)
                 self._close()
                 raise
-            except BaseException:  # a Ctrl-C: end the processes, so that the threads which wait for them end too
+            except BaseException:  # Ctrl-C: end the processes, so that the threads waiting for them end too
                 pool.shutdown(wait=False, cancel_futures=True)
                 self._stopped = True
                 self._close()
                 raise
-        is_disturbed = min(at_once, len(subjects)) > 1  # by the start of another one
+        is_disturbed = min(at_once, len(subjects)) > 1  # by the start of another process
         for process in started:
             if is_disturbed and not process.steady:
                 self._try(process, self._warm)
         return [process for process in started if process.subject.name not in self._errors]
 
     def _start_one(self, subject: Subject) -> Process | None:
-        """Start a process until it is warm; None if it fails."""
+        """Start and warm up a process; return None if it fails."""
         process = self._load_one(subject)
         return process if process and self._try(process, self._warm) else None
 
@@ -357,10 +357,10 @@ class Session:
         try:
             channel = subject.launch()
             self._open.append(channel)
-            if self._stopped:  # while it was starting, the others were ended already
+            if self._stopped:  # the other processes were closed while this one started
                 channel.close()
             process = Process.load(subject, channel, self._settings.threads, self._settings.timeout_s)
-        except LinkLostError:  # it is not this artifact's fault
+        except LinkLostError:  # not this artifact's fault
             raise
         except (EdgeoptError, *UNUSABLE) as error:
             self._fail(subject, error)
@@ -369,10 +369,10 @@ class Session:
         return process
 
     def _try(self, process: Process, step: Callable[[Process], None]) -> bool:
-        """Do one step with a process and return whether it went well; else the artifact has failed."""
+        """Run one step of a process and return whether it succeeded; if not, fail the artifact."""
         try:
             step(process)
-        except LinkLostError:  # it is not this artifact's fault
+        except LinkLostError:  # not this artifact's fault
             raise
         except (EdgeoptError, *UNUSABLE) as error:
             self._fail(process.subject, error)
@@ -381,13 +381,13 @@ class Session:
         return True
 
     def _fail(self, subject: Subject, error: Exception) -> None:
-        """Keep what an artifact failed with; where all are being ended, it is that."""
+        """Record the error of an artifact; during a stop, that is a `StoppedError`."""
         self._errors[subject.name] = StoppedError("was stopped") if self._stopped else as_error(error)
         if subject is self._copy.subject and not self._stopped:
             self._copy.fail(self._errors[subject.name].message)
 
     def _tell(self, name: str, text: str) -> None:
-        if not name.startswith(PREFIX):  # nobody asked for it
+        if not name.startswith(PREFIX):  # the user did not request the copy
             self._progress(name, text)
 
     def _warm(self, process: Process) -> None:
@@ -395,7 +395,7 @@ class Session:
             name = process.subject.name
             self._tell(name, "warming up")
             process.warm()
-            # Another one's start may have slowed it down, which must not make its rounds shorter.
+            # The start of another process may have slowed the warm-up; that must not shorten the rounds.
             self._latencies_s[name] = process.latency_s = min(process.latency_s, self._latencies_s.get(name, math.inf))
 
     def _time(self, process: Process) -> None:
@@ -404,7 +404,7 @@ class Session:
         process.time()
 
     def _left(self) -> str:
-        """Return, as the end of a sentence, how many launches there can be and how long one takes; nothing at first."""
+        """Return the maximum launches and the time per launch as the end of a sentence; empty at first."""
         if not self._walls_s:
             return ""
         return f" of at most {self._settings.max_launches}, about {self._walls_s[-1]:.0f} s each"
@@ -423,7 +423,7 @@ class Session:
         )
 
     def _close(self) -> None:
-        """End all processes; another thread may do so too, so nothing is looked at before it is taken."""
+        """End all processes; another thread may do so too, so pop without checking first."""
         while True:
             try:
                 channel = self._open.pop()

@@ -1,4 +1,4 @@
-"""How large a file or a folder would be to download, and what identifies it."""
+"""Download size and hash of a file or a folder."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 GZIP_LEVEL = 6
-"""The level that `gzip` itself uses."""
+"""The default level of `gzip`."""
 GZIP_FORMAT = 31
-"""Tells zlib to write a gzip stream with the largest window; its header has no name and the time 0."""
+"""Makes zlib write a gzip stream with the largest window; its header lacks a name and has the time 0."""
 
 
 def gzip_bytes(path: Path) -> int:
-    """Return the bytes after `gzip -6`; of a folder, every file is compressed by itself and the sizes are summed.
+    """Return the size in bytes after `gzip -6`; for a folder, the sum over its files.
 
-    The same bytes give the same number each time, with the same zlib.
+    The same bytes give the same size each time, with the same zlib.
     """
     return sum(_gzip_bytes(file) for file in _files(path))
 
@@ -35,9 +35,9 @@ def hash_tree(path: Path) -> tuple[HashedFile, ...]:
 
 
 def sha256(path: Path) -> str:
-    """Return what identifies a file or a folder, as hexadecimal text.
+    """Return the hash of a file or a folder, as hexadecimal text.
 
-    Of a file it is the SHA-256 of its bytes. Of a folder it is the SHA-256 of what `sha256sum` would print for its
+    For a file it is the SHA-256 of its bytes. For a folder it is the SHA-256 of the output of `sha256sum` for its
     files, ordered by path: names and contents count; times, permissions and empty folders do not.
     """
     if not path.is_dir():

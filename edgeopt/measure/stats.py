@@ -1,7 +1,7 @@
-"""From raw samples to numbers: latencies, percentiles, and intervals over launches.
+"""Compute latencies, percentiles, and intervals over launches from raw samples.
 
-Every process has a bias of its own (where its memory lies, which cores it warmed), so samples of one process are no
-independent evidence. A launch is one value; intervals are Student's, over launches.
+Every process has its own bias (memory layout, warmed cores), so samples of one process are not independent evidence. A
+launch is one value; intervals are Student's, over launches.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ NORMAL_975 = 1.959964
 """The 97.5 % quantile of the normal distribution."""
 PERCENTILE_CONFIDENCE = 0.99
 TRIMMED_FROM = 5
-"""From how many launches on the lowest and the highest are left out of a mean."""
+"""Minimum number of launches for a mean without the lowest and the highest."""
 
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """How long one inference takes; a percentile is None where there are too few samples for it."""
+    """Latency of one inference; a percentile is None if there are too few samples for it."""
 
     median_s: float
     ci95_s: tuple[float, float] | None
-    """None after a single launch, which says nothing of how far others would lie apart."""
+    """None after a single launch, which does not show the spread between launches."""
     mean_s: float
     min_s: float
     p90_s: float | None
@@ -46,7 +46,7 @@ class Latency:
 
 
 def summarise(measurement: Measurement) -> Latency | None:
-    """Return the latency of a measurement, None when nothing was timed."""
+    """Return the latency of a measurement, None if nothing was timed."""
     samples_s = tuple(ns / 1e9 for launch in measurement.launches for chunk in launch.rounds for ns in chunk)
     if not samples_s:
         return None
@@ -78,7 +78,7 @@ def launch_median_s(launch: Launch) -> float:
 
 
 def round_spread(measurement: Measurement) -> float:
-    """Return how far apart the middle half of the rounds of a launch lies, relative to its median; the worst launch."""
+    """Return the interquartile range of the round medians, relative to their median, in the worst launch."""
     spreads = []
     for launch in measurement.launches:
         medians = [statistics.median(chunk) for chunk in launch.rounds if chunk]
@@ -89,11 +89,11 @@ def round_spread(measurement: Measurement) -> float:
 
 
 def percentile(ordered: Sequence[float], share: float) -> float | None:
-    """Return a percentile of sorted samples, or None where there are too few to be 99 % sure of it.
+    """Return a percentile of sorted samples, None if too few to be 99 % sure of it.
 
-    Enough is what a two-sided tolerance interval from the smallest to the largest sample needs to hold that share of
-    all inferences (S. S. Wilks, Determination of sample sizes for setting tolerance limits, 1941): 64 samples for 90 %,
-    662 for 99 %.
+    The minimum is the number at which a two-sided tolerance interval from the smallest to the largest sample holds that
+    share of all inferences (S. S. Wilks, Determination of sample sizes for setting tolerance limits, 1941): 64 samples
+    for 90 %, 662 for 99 %.
     """
     count = len(ordered)
     unsure = count * share ** (count - 1) - (count - 1) * share**count
@@ -103,7 +103,7 @@ def percentile(ordered: Sequence[float], share: float) -> float | None:
 
 
 def quantile(ordered: Sequence[float], share: float) -> float:
-    """Return a quantile of sorted samples, between two of them where it falls between."""
+    """Return a quantile of sorted samples, by linear interpolation."""
     place = share * (len(ordered) - 1)
     below = int(place)
     above = min(below + 1, len(ordered) - 1)
@@ -119,9 +119,9 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
 def mean_and_error(values: Sequence[float]) -> tuple[float, float, int]:
     """Return the mean of values, one per launch, its standard error, and the degrees of freedom for Student's t.
 
-    From five values on, the lowest and the highest are trimmed, since a launch that fell into a disturbance would spoil
-    both; the interval pays for it with fewer degrees of freedom (J. W. Tukey and D. H. McLaughlin, 1963). A single
-    value has no degree of freedom.
+    With five values or more, the lowest and the highest are trimmed, since a disturbed launch would spoil mean and
+    error; the price is fewer degrees of freedom (J. W. Tukey and D. H. McLaughlin, 1963). A single value has zero
+    degrees of freedom.
     """
     count = len(values)
     if count == 1:
@@ -136,7 +136,7 @@ def mean_and_error(values: Sequence[float]) -> tuple[float, float, int]:
 
 
 def t_quantile(probability: float, freedom: int) -> float:
-    """Return the value that Student's t with `freedom` degrees stays below with `probability` (0.5 or more)."""
+    """Return the quantile of Student's t with `freedom` degrees at `probability` (0.5 or more)."""
     low, high = 0.0, 1.0
     while t_probability(high, freedom) < probability:
         low, high = high, high * 2
@@ -147,7 +147,7 @@ def t_quantile(probability: float, freedom: int) -> float:
 
 
 def t_probability(value: float, freedom: int) -> float:
-    """Return how probable it is that Student's t with `freedom` degrees stays below `value` (0 or more).
+    """Return the probability that Student's t with `freedom` degrees is below `value` (0 or more).
 
     For a whole number of degrees the integral is a finite sum (Abramowitz and Stegun, 26.7.3 and 26.7.4).
     """

@@ -1,12 +1,12 @@
-"""Lets every artifact run on and on, and tells how its latency changes as the device gets hot.
+"""Measures how the latency of each artifact changes as the device heats up.
 
-Each artifact runs alone for the whole time, one after another, and each begins from the same state of the device: it
-rests until it is as cool as it was before the first one (see `cooling`). Side by side, as a session measures, all would
-share one heat. What runs cooler would then be slowed by what runs hotter, and the hot figures would only repeat the
-cold ones; but whoever ships one file runs that file alone.
+Artifacts run one after another, each alone for the whole time, and each starts from the same state of the device: it
+rests until it is as cool as before the first one (see `cooling`). Side by side, as in a session, all artifacts would
+share one temperature: cooler ones would be slowed by hotter ones, and the hot figures would only repeat the cold ones.
+A shipped artifact, however, runs alone.
 
-The price is that artifacts are compared over minutes, each in a single process. What a session has (rounds that share
-every disturbance, several launches) is missing, so a difference must be larger here to count; see `SMALLEST_EFFECT`.
+The price is that artifacts are compared minutes apart, each in a single process. The shared rounds and repeated
+launches of a session are missing, so a difference must be larger here to count; see `SMALLEST_EFFECT`.
 """
 
 from __future__ import annotations
@@ -36,21 +36,21 @@ if TYPE_CHECKING:
 PARTS_S = (60.0, 30.0, 20.0, 10.0, 5.0, 2.0, 1.0)
 LEAST_PARTS = 3
 SLICES = 10
-"""How many slices a part has, at least: as many as its interval is taken over."""
+"""Minimum number of slices in a part; its interval is taken over them."""
 SLICE_S = 1.0
 MOST_SAMPLES = 1000
-"""How many inferences of a slice are recorded; the others only keep the device busy."""
+"""Maximum number of inferences recorded per slice; the others only keep the device busy."""
 LEAST_INFERENCES = 3
-"""How many inferences a part must have room for."""
+"""Minimum number of inferences that must fit into a part."""
 SMALLEST_EFFECT = 0.03
-"""A smaller relative difference hardly matters. A part is a single process, and two of one file differ by about 1 %."""
+"""Smallest relative difference that matters. A part is a single process; two of one file differ by about 1 %."""
 MOST_TRIES = 3
-"""How often an artifact is begun again whose link was lost."""
+"""Maximum number of attempts per artifact if the connection is lost."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How long each artifact runs, and how."""
+    """Duration and method of a sustained measurement."""
 
     seconds: float
     threads: int = 1
@@ -59,29 +59,29 @@ class Settings:
 
     @property
     def part_s(self) -> float:
-        """How long a part is: a minute; of less than three minutes so much that there are three parts."""
+        """Length of a part: a minute, or less so that there are at least three parts."""
         return next((part_s for part_s in PARTS_S if self.seconds >= LEAST_PARTS * part_s), self.seconds / LEAST_PARTS)
 
     @property
     def parts(self) -> int:
-        """How many parts there are; the last one has the rest too."""
+        """Number of parts; the last one includes the rest."""
         return max(1, int(self.seconds / self.part_s + 1e-9))
 
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """About a second of work, with nothing but a question between it and the next."""
+    """About a second of work; only one request separates it from the next slice."""
 
     begin_s: float
-    """Since the artifact began."""
+    """Time since the artifact began."""
     median_s: float
     iterations: int
-    """How many inferences it had, those included that were not recorded."""
+    """Number of inferences, including those not recorded."""
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A minute, or what stands for one; the median is that of its slices, None where it has none."""
+    """One part of a run, for example a minute; the median is that of its slices, None without any."""
 
     median_s: float | None
     ci95_s: tuple[float, float] | None
@@ -90,20 +90,20 @@ class Part:
 
 @dataclass(slots=True)
 class Stretch:
-    """What one artifact gave that ran on, raw."""
+    """Raw sustained results of one artifact."""
 
     name: str
     settings: Settings
     before: Health
     after: Health | None = None
-    """None where it did not come to its end, or the device could not tell then."""
+    """None if the run did not finish, or the final health check failed."""
     is_whole: bool = False
-    """Whether it came to its end."""
+    """Whether the run finished."""
     slices: list[Slice] = field(default_factory=list)
 
     @property
     def parts(self) -> tuple[Part, ...]:
-        """Return as many parts as were planned."""
+        """All planned parts; some may be empty."""
         last = self.settings.parts - 1
         groups: list[list[Slice]] = [[] for _ in range(last + 1)]
         for piece in self.slices:
@@ -117,25 +117,25 @@ class Stretch:
 
     @property
     def hot(self) -> Part | None:
-        """The last part; None where it did not come to its end."""
+        """The last part; None if the run did not finish."""
         return self.parts[-1] if self.is_whole else None
 
 
 class Endurance:
-    """Several artifacts that run on, one after another, on one device.
+    """Sustained measurement of several artifacts, one after another, on one device.
 
     Args:
-        subjects: What is measured.
-        settings: How long and how.
-        health: Looks at the device.
-        stopping: Ends everything when it is set, from another thread.
-        progress: Is told, by artifact, what is going on.
-        done: Is told, by artifact, how it ended.
-        reconnect: Reaches the device again after its link was lost; None where it has no link. The device may have
-            cooled meanwhile, so the artifact begins anew.
+        subjects: The artifacts to measure.
+        settings: Duration and method.
+        health: Returns the health of the device.
+        stopping: Stops everything when set from another thread.
+        progress: Called with an artifact's name and its current step.
+        done: Called with an artifact's name and its outcome.
+        reconnect: Restores a lost connection to the device; None if it does not use one. The device may have cooled
+            meanwhile, so the artifact starts over.
     """
 
-    def __init__(  # noqa: PLR0913 - what is measured, how, and who is told
+    def __init__(  # noqa: PLR0913 - subjects, method and callbacks
         self,
         subjects: Sequence[Subject],
         settings: Settings,
@@ -152,23 +152,23 @@ class Endurance:
         self._tell = progress or (lambda _name, _text: None)
         self._done = done or (lambda _name, _text: None)
         self._reconnect = reconnect
-        # Sorted, so that the order in which targets were named cannot decide anything.
+        # Sorted, so that the order in which targets are given has no effect.
         self._subjects = sorted(subjects, key=lambda subject: subject.name)
-        random.Random(settings.seed).shuffle(self._subjects)  # noqa: S311 - it keeps no secret
+        random.Random(settings.seed).shuffle(self._subjects)  # noqa: S311 - not cryptography
         self._cooling = Cooling(health, stopping, settings.seconds)
         self._found: dict[str, Stretch] = {}
         self._errors: dict[str, EdgeoptError] = {}
         self._lost: dict[str, EdgeoptError] = {}
 
     def run(self) -> None:
-        """Let every artifact run; one that fails has its error, and the others go on."""
+        """Run every artifact; record the error of one that fails, and continue with the others."""
         for number, subject in enumerate(self._subjects):
             if self._stopping.is_set():
                 return
             try:
                 self._run_again_when_cut(subject)
-            except EdgeoptError as error:  # the device is gone, and was waited for
-                if not self._stopping.is_set():  # else it was let go on purpose
+            except EdgeoptError as error:  # the device did not come back, or its health cannot be read
+                if not self._stopping.is_set():  # else it was released on purpose
                     self._lose(self._subjects[number:], error)
                 return
             failure = self._errors.get(subject.name)
@@ -176,17 +176,17 @@ class Endurance:
 
     @property
     def found(self) -> dict[str, Stretch]:
-        """What was measured so far, by name; of an artifact that was begun anew the longest stretch."""
+        """Results so far, by name; for an artifact that started over, the longest stretch."""
         return dict(self._found)
 
     @property
     def errors(self) -> dict[str, EdgeoptError]:
-        """What went wrong with an artifact itself, by name."""
+        """Errors of the artifacts themselves, by name."""
         return dict(self._errors)
 
     @property
     def lost(self) -> dict[str, EdgeoptError]:
-        """Why the device could not be reached any more, by the names of those that were not done yet."""
+        """Why the device was lost, by the names of the artifacts not yet done."""
         return dict(self._lost)
 
     def _lose(self, subjects: Sequence[Subject], error: EdgeoptError) -> None:
@@ -195,10 +195,10 @@ class Endurance:
             self._done(subject.name, f"did not run on: {error.message}")
 
     def _run_again_when_cut(self, subject: Subject, tries: int = MOST_TRIES) -> None:
-        """Let one artifact run, anew when the link is lost on the way.
+        """Run one artifact; start over if the connection is lost.
 
         Raises:
-            EdgeoptError: The device does not come back, or does not tell how it is.
+            EdgeoptError: The device does not come back, or does not report its health.
         """
         try:
             self._run_alone(subject)
@@ -209,12 +209,12 @@ class Endurance:
             self._run_again_when_cut(subject, tries - 1)
 
     def _run_alone(self, subject: Subject) -> None:
-        """Let one artifact run for the whole time; whatever ends it, what was measured is kept."""
+        """Run one artifact for the whole time; keep its results however it ends."""
         stretch = Stretch(subject.name, self._settings, self._cooling.rest(lambda text: self._tell(subject.name, text)))
         channels: list[Conversation] = []
         try:
             self._work(self._begin(subject, channels), stretch)
-        except LinkLostError:  # it is not this artifact's fault
+        except LinkLostError:  # not this artifact's fault
             raise
         except (EdgeoptError, *UNUSABLE) as error:
             if not self._stopping.is_set():  # else its process was ended on purpose
@@ -222,9 +222,9 @@ class Endurance:
         else:
             if not self._stopping.is_set():
                 stretch.is_whole = True
-                with suppress(DeviceError):  # the next artifact's beginning will tell whether the device is gone
+                with suppress(DeviceError):  # if the device is gone, the start of the next artifact detects it
                     stretch.after = self._health()
-        finally:  # what came before an end, by a crash or by Ctrl-C, still counts
+        finally:  # results from before a crash or Ctrl-C still count
             for channel in channels:
                 channel.close()
             self._keep(stretch)
@@ -236,10 +236,10 @@ class Endurance:
             self._found[stretch.name] = stretch
 
     def _begin(self, subject: Subject, channels: list[Conversation]) -> Process:
-        """Start a process, let it load and warm up, and return it.
+        """Start a process, load the artifact, warm up, and return the process.
 
         Raises:
-            EdgeoptError: It fails, or one inference takes longer than a part has room for.
+            EdgeoptError: A step fails, or one inference is too long for a part.
         """
         self._tell(subject.name, "loading")
         channels.append(subject.launch())
@@ -253,7 +253,7 @@ class Endurance:
         return process
 
     def _work(self, process: Process, stretch: Stretch) -> None:
-        """Time slice after slice until the time is over."""
+        """Time one slice after another until the time is up."""
         settings, begin = self._settings, time.monotonic()
         slice_s = min(SLICE_S, settings.part_s / SLICES)
         latency_s, told = process.latency_s, -1
@@ -273,12 +273,12 @@ class Endurance:
 def compare(part: Part, other: Part, noise: float = 0.0) -> Verdict | None:
     """Return whether a part is `faster` or `slower` than another, the `same` within 3 %, or `unclear`.
 
-    None where a part has no interval, as of a single slice: how sure a difference is, is not known then.
+    None if a part lacks an interval, for example with a single slice: its uncertainty is unknown.
 
     Args:
         part: The part.
-        other: What it is compared with.
-        noise: How far parts lie apart by chance, as a logarithm; see `reversal`.
+        other: The part it is compared with.
+        noise: Difference between parts by chance, as a logarithm; see `reversal`.
     """
     if part.median_s is None or other.median_s is None or part.ci95_s is None or other.ci95_s is None:
         return None
@@ -291,10 +291,10 @@ def compare(part: Part, other: Part, noise: float = 0.0) -> Verdict | None:
 
 
 def reversal(parts: Sequence[Part]) -> float:
-    """Return the largest way back, as a logarithm, of parts that become slower or faster from the first to the last.
+    """Return the largest move against the trend from the first to the last part, as a logarithm.
 
-    Heat goes one way. What comes and goes is something else (other processes, a fan), and the interval of a part does
-    not show it: its slices are too near to each other.
+    Heat acts in one direction. A change that reverses has another cause (other processes, a fan), and the interval of a
+    part does not show it: its slices are too close together.
     """
     logs = [math.log(part.median_s) for part in parts if part.median_s is not None]
     if logs and logs[-1] < logs[0]:
@@ -303,7 +303,7 @@ def reversal(parts: Sequence[Part]) -> float:
 
 
 def winners(parts: Mapping[str, Part], noise: Mapping[str, float]) -> set[str]:
-    """Return, by name, the fastest of some parts and all that cannot be told from it."""
+    """Return the names of the fastest part and of all parts not measurably slower."""
     medians = {name: part.median_s for name, part in parts.items() if part.median_s is not None}
     if not medians:
         return set()

@@ -1,10 +1,10 @@
-"""What a system says of itself, as texts: small files of /proc and /sys, and what a few programs print.
+"""Facts of a system as texts: small files of /proc and /sys, and the output of a few programs.
 
-One of two files that also run on a device, side by side and the same bytes everywhere; `observer.py` reads the texts.
-It needs Python 3.9 and its standard library, and knows nothing of edgeopt. All texts are in one mapping: a file's key
-is its path without the leading slash, a program's is `$` and its name in `PROGRAMS`; `$cores` is which cores this
-process may use, where it may not use all. A phone without Python prints the
-same texts by `SHELL_PROBE`, and `texts_from_shell` takes them apart.
+One of two files that also run on a device, side by side and the same bytes everywhere; `observer.py` parses the texts.
+It needs Python 3.9 and its standard library, and is independent of edgeopt. All texts are in one mapping: the key of a
+file is its path without the leading slash, that of a program is `$` and its name in `PROGRAMS`; `$cores` lists the
+cores this process may use if it may not use all. A phone without Python prints the same texts with `SHELL_PROBE`, and
+`texts_from_shell` parses them.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ if TYPE_CHECKING:
     Texts = Mapping[str, str]
 
 ROOT = Path("/")
-"""Where proc, sys, etc and usr are; a test points it to a made-up tree."""
+"""Parent of proc, sys, etc and usr; a test points it to a fake tree."""
 LIMIT_S = 5
-"""The longest that any program may take."""
+"""Time limit of a program, in seconds."""
 LOOK_S = 0.25
 MOST_BYTES = 2**20
-"""What is read of a file at most; a server's /proc/cpuinfo has 400 kB."""
+"""Maximum size read from a file; a server's /proc/cpuinfo has 400 kB."""
 MOST_MATCHES = 128
-"""How many files of one pattern are read at most; some kernels take 20 ms for the frequency of one core."""
+"""Maximum number of files read per pattern; some kernels take 20 ms for the frequency of one core."""
 
 CPUS, TREE = "sys/devices/system/cpu", "sys/firmware/devicetree/base"
 THERMAL, SUPPLY = "sys/class/thermal", "sys/class/power_supply"
 POLICIES = (f"{CPUS}/cpufreq/policy*", f"{CPUS}/cpu*/cpufreq")
-"""What shares a clock; kernels before 4.3 have only the second."""
+"""Groups of cores that share a clock; kernels before 4.3 have only the second."""
 CLOCK_FILES = {
     "cur": "scaling_cur_freq",
     "max": "cpuinfo_max_freq",
@@ -70,7 +70,7 @@ FACT_PROGRAMS = {
     "uname": "uname -srm",
     "nproc": "nproc",
     "bits": "getconf LONG_BIT",
-    "libc": "sh -c 'getconf GNU_LIBC_VERSION 2>/dev/null || exec ldd --version 2>&1'",  # musl answers the second
+    "libc": "sh -c 'getconf GNU_LIBC_VERSION 2>/dev/null || exec ldd --version 2>&1'",  # musl has only the second
     "exe": "readlink proc/thread-self/exe",
     "brand": "sysctl -n machdep.cpu.brand_string",
     "getprop": "getprop",
@@ -84,7 +84,7 @@ PROGRAMS = {
 }
 SHELL_PROBE = "\n".join(
     [
-        # Each line of a text begins with where it comes from, so that no text can forge another one.
+        # Each line of a text begins with its source, so that no text can forge another one.
         'cd "${1:-/}" || exit 1',
         "LC_ALL=C; export LC_ALL",
         f"limit=; command -v timeout >/dev/null 2>&1 && limit='timeout {LIMIT_S}'",
@@ -94,7 +94,7 @@ SHELL_PROBE = "\n".join(
         "echo '$end:'",
     ]
 )
-"""A script for any POSIX shell, busybox and toybox included; prints the texts of the tree `$1`, by default of `/`."""
+"""Script for any POSIX shell, including busybox and toybox; prints the texts of the tree `$1`, default `/`."""
 
 
 def read_texts(files: Iterable[str], programs: Mapping[str, str], told: Texts | None = None) -> dict[str, str]:
@@ -102,8 +102,8 @@ def read_texts(files: Iterable[str], programs: Mapping[str, str], told: Texts | 
 
     Args:
         files: Patterns as in `FILES`.
-        programs: Commands as in `PROGRAMS`. One whose text is known is not started.
-        told: Texts that are known already.
+        programs: Commands as in `PROGRAMS`. Those with a known text are not started.
+        told: Texts already known.
     """
     paths = [path for pattern in files for path in _matching(pattern)]
     texts = {**_own_texts(), **(told or {}), **{path: _read(path) for path in paths}}
@@ -113,17 +113,17 @@ def read_texts(files: Iterable[str], programs: Mapping[str, str], told: Texts | 
 
 
 def look() -> str:
-    """Return what the program `look` prints; takes a quarter of a second, in which nothing should be measured."""
+    """Return the output of the program `look`; takes a quarter of a second, during which nothing should be measured."""
     first = _read("proc/stat")
     time.sleep(LOOK_S)
     return "\n".join(stat.partition("\n")[0] for stat in (first, _read("proc/stat")))
 
 
 def texts_from_shell(output: str) -> dict[str, str]:
-    """Return the texts that `SHELL_PROBE` printed.
+    """Return the texts printed by `SHELL_PROBE`.
 
     Raises:
-        ValueError: The output was cut off.
+        ValueError: The output is incomplete.
     """
     lines: dict[str, list[str]] = {}
     for line in output.replace("\r\n", "\n").split("\n"):
@@ -136,13 +136,13 @@ def texts_from_shell(output: str) -> dict[str, str]:
 
 
 def _taken_apart(line: str) -> tuple[str, str]:
-    """Return whose line it is, and the line; the key is empty where it is nobody's."""
+    """Return the key of a line, and its text; both are empty if the key is unknown."""
     if line.startswith("$"):
         key, _, text = line.partition(":")
         return (key, text) if key[1:] in PROGRAMS or key == "$end" else ("", "")
     for pattern in FILES:
         before, star, after = pattern.partition("*")
-        # A name that stands for the star may hold colons, so what follows it must be found first.
+        # The name matched by the star may contain colons, so the part after it must be found first.
         end = line.find(f"{after}:", len(before)) if line.startswith(before) else -1
         name = line[len(before) : end]
         if end >= 0 and "/" not in name and (star or not name):
@@ -151,7 +151,7 @@ def _taken_apart(line: str) -> tuple[str, str]:
 
 
 def _own_texts() -> dict[str, str]:
-    """Return what this Python can tell without a program, under that program's name."""
+    """Return the texts that Python has without a program, under that program's name."""
     kernel = os.uname()
     there = os.cpu_count() or 1
     affinity = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(there))
@@ -169,13 +169,13 @@ def _own_texts() -> dict[str, str]:
     with contextlib.suppress(OSError):
         texts["$load"] = str(os.getloadavg()[0])
     with contextlib.suppress(OSError):
-        # not /proc/self: an emulator that runs one program fakes that
+        # not /proc/self, which an emulator of a single program fakes
         texts["$exe"] = str((ROOT / "proc/thread-self/exe").readlink())
     return texts
 
 
 def _matching(pattern: str) -> list[str]:
-    """Return the paths below `ROOT` that a pattern means, in the order of their numbers."""
+    """Return the paths below `ROOT` that match a pattern, in numeric order."""
     if "*" not in pattern:
         return [pattern]
     found: list[Path] = []
@@ -185,7 +185,7 @@ def _matching(pattern: str) -> list[str]:
 
 
 def _group_limits(control_groups: str) -> Iterator[str]:
-    """Yield the files that may limit this process: its control groups, and those above them."""
+    """Yield the files that may limit this process, of its control groups and their parents."""
     for line in control_groups.split("\n"):
         controllers, _, path = line.partition(":")[2].partition(":")
         names = ("memory.max", "cpu.max", "memory.limit_in_bytes", "cpu.cfs_quota_us", "cpu.cfs_period_us")
@@ -196,16 +196,16 @@ def _group_limits(control_groups: str) -> Iterator[str]:
 
 
 def _read(path: str) -> str:
-    """Return a file below `ROOT`; nothing where it cannot be read."""
+    """Return the text of a file below `ROOT`; empty if it cannot be read."""
     try:
         with (ROOT / path).open("rb") as file:
             return _tidy(file.read(MOST_BYTES).decode("utf-8", "replace"))
-    except (OSError, ValueError):  # the latter for a NUL in a path
+    except (OSError, ValueError):  # ValueError: a NUL in the path
         return ""
 
 
 def _say(command: str) -> str:
-    """Return what a program prints; nothing where it does not exist, or takes too long."""
+    """Return the output of a program; empty if it is missing or takes too long."""
     try:
         done = subprocess.run(
             shlex.split(command),
@@ -222,12 +222,12 @@ def _say(command: str) -> str:
 
 
 def _tidy(text: str) -> str:
-    """Return a text without space around it; the NULs of a device tree stand between its words."""
+    """Return a stripped text; the NULs between the words of a device tree become newlines."""
     return text.replace("\0", "\n").strip()
 
 
 def as_ranges(cores: Iterable[int]) -> str:
-    """Return numbers of cores as people write them: `0,4-7`."""
+    """Return core numbers as ranges: `0,4-7`."""
     ranges: list[list[int]] = []
     for core in sorted(set(cores)):
         if ranges and core == ranges[-1][1] + 1:
@@ -238,7 +238,7 @@ def as_ranges(cores: Iterable[int]) -> str:
 
 
 def in_ranges(text: str) -> set[int]:
-    """Return the numbers of cores that `as_ranges` has written."""
+    """Return the core numbers written by `as_ranges`."""
     found: set[int] = set()
     for first, last in re.findall("([0-9]+)(?:-([0-9]+))?", text):
         found.update(range(int(first), int(last or first) + 1))
@@ -246,10 +246,10 @@ def in_ranges(text: str) -> set[int]:
 
 
 def libc(said: str) -> tuple[str, str]:
-    """Return name and version of a C library by what it says of itself; both are nothing where it is unknown.
+    """Return the name and version of a C library; both are empty if it is unknown.
 
     Args:
-        said: What glibc gives as `CS_GNU_LIBC_VERSION`, or what musl's loader prints without a program.
+        said: The `CS_GNU_LIBC_VERSION` of glibc, or the output of musl's loader without a program.
     """
     musl = re.search(r"^musl libc.*?^Version ([0-9.]+)", said, re.MULTILINE | re.DOTALL)
     if musl:
@@ -259,7 +259,7 @@ def libc(said: str) -> tuple[str, str]:
 
 
 def release(text: str) -> dict[str, str]:
-    """Return the variables of an os-release; those are left out whose quotes do not match."""
+    """Return the variables of an os-release; those with unmatched quotes are omitted."""
     told = {}
     for line in text.split("\n"):
         key, _, value = line.partition("=")
@@ -269,17 +269,17 @@ def release(text: str) -> dict[str, str]:
 
 
 def number(text: str | None) -> int | None:
-    """Return a whole number, None where it is none or absurd."""
+    """Return a whole number; None if it is invalid or too long."""
     return int(text) if text and re.fullmatch("-?[0-9]{1,18}", text) else None
 
 
 def real(text: str) -> float | None:
-    """Return a number, None where it is none or absurd."""
+    """Return a number; None if it is invalid or too long."""
     return float(text) if re.fullmatch(r"-?[0-9]{1,15}(\.[0-9]{1,20})?", text) else None
 
 
 def each(texts: Texts, pattern: str) -> list[tuple[str, str]]:
-    """Return, for every text whose key a pattern means, what stands for its star, and the text."""
+    """Return the match of the star, and the text, for every key that matches a pattern."""
     before, _, after = pattern.partition("*")
     keys = [key for key in texts if key.startswith(before) and key.endswith(after)]
     found = [(key[len(before) : len(key) - len(after)], texts[key]) for key in sorted(keys, key=by_number)]
@@ -287,12 +287,12 @@ def each(texts: Texts, pattern: str) -> list[tuple[str, str]]:
 
 
 def by_number(name: str) -> str:
-    """Return a key that puts `cpu10` behind `cpu9`."""
+    """Return a sort key that puts `cpu10` after `cpu9`."""
     return re.sub("[0-9]+", lambda digits: digits.group().zfill(9), name)
 
 
 def processors(texts: Texts) -> list[dict[str, str]]:
-    """Return what /proc/cpuinfo says of each processor; the first entry is what stands above them."""
+    """Return the fields of each processor in /proc/cpuinfo; the first entry has those above them."""
     found: list[dict[str, str]] = [{}]
     for line in texts.get("proc/cpuinfo", "").split("\n"):
         key, _, value = line.partition(":")
@@ -303,17 +303,17 @@ def processors(texts: Texts) -> list[dict[str, str]]:
 
 
 def common(texts: Texts) -> dict[str, str]:
-    """Return what /proc/cpuinfo says of the first processor, and of none of them."""
+    """Return the fields of /proc/cpuinfo; if processors differ, the first value counts."""
     return {key: value for processor in reversed(processors(texts)) for key, value in processor.items()}
 
 
 def properties(texts: Texts) -> dict[str, str]:
-    """Return what Android's getprop says; nothing elsewhere."""
+    """Return the properties of Android's getprop; empty elsewhere."""
     return dict(re.findall(r"^\[([^\]]+)\]: \[(.*)\]$", texts.get("$getprop", ""), re.MULTILINE))
 
 
 def policies(texts: Texts) -> dict[str, dict[str, str]]:
-    """Return the files of each group of cores that share a clock, by the group's name."""
+    """Return the files of each group of cores that share a clock, by group name."""
     for group in POLICIES:
         kind = group.partition("*")[0].rpartition("/")[2]
         found: dict[str, dict[str, str]] = {}
@@ -326,6 +326,6 @@ def policies(texts: Texts) -> dict[str, dict[str, str]]:
 
 
 def meminfo(texts: Texts, name: str) -> int | None:
-    """Return a line of /proc/meminfo in bytes."""
+    """Return a value of /proc/meminfo in bytes."""
     line = re.search(rf"^{name}: *([0-9]{{1,15}}) kB", texts.get("proc/meminfo", ""), re.MULTILINE)
     return int(line.group(1)) * 1024 if line else None

@@ -1,6 +1,6 @@
-"""Compares two artifacts of one session: how many times faster one is, and what can be said of it with confidence.
+"""Compares two artifacts of one session: how many times faster one is, and with which confidence.
 
-A launch of both is one value. The session looks at its values after launches 3, 5, 8, 13 and so on, and ends at the
+A launch of both is one value. The session looks at its values after launches 3, 5, 8, 13 and so on, and stops at the
 first clear verdict. Every look has its own share of the error rate, so all looks together keep it (a group-sequential
 test; K. K. G. Lan and D. L. DeMets, Discrete sequential boundaries for clinical trials, 1983). The method, its
 sources and its measured error rates are in `docs/how-numbers-are-made.md`.
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 Verdict: TypeAlias = Literal["faster", "slower", "same", "unclear"]
 
 SMALLEST_EFFECT = 0.01
-"""A smaller relative difference is no reason to ship another file."""
+"""Smallest relative difference that justifies shipping another file."""
 LAUNCH_S = 0.25
-"""How long a launch times each artifact, in seconds, as long as there are fewer than `MOST_LAUNCHES`."""
+"""Time that a launch measures each artifact, in seconds, while there are fewer than `MOST_LAUNCHES`."""
 MIN_LAUNCHES, MOST_LAUNCHES = 3, 20
 ERROR_RATE = 0.01
 """Highest probability of a wrong verdict on one pair, over all looks."""
@@ -38,11 +38,11 @@ TABLE_ERROR_RATE = 0.05
 PROCESS_BIAS = 0.005
 """Standard deviation of the relative difference of two processes of one file, without the noise of rounds."""
 PRIOR_LAUNCHES = (4, 1)
-"""How many launches the expected noise of a launch is worth: before and after extremes are trimmed."""
+"""Weight of the expected launch noise, in launches: before and after extremes are trimmed."""
 MOST_WIDENING = 0.1
-"""By how much the 95 % interval is widened at most after an early stop; see `_widened`."""
+"""Maximum relative widening of the 95 % interval after an early stop; see `_widened`."""
 MOST_SECONDS = 60.0
-"""More `--seconds` than this are not suggested to reach a verdict."""
+"""Maximum `--seconds` suggested to reach a verdict."""
 _SMALLEST_LOG = math.log1p(SMALLEST_EFFECT)
 
 
@@ -52,16 +52,16 @@ class Design:
 
     max_launches: int
     pairs: int = 1
-    """How many pairs of artifacts are compared."""
+    """Number of compared pairs of artifacts."""
     control: Control | None = None
     cut: int = 0
-    """How many launches count twice, since a lost connection or an interruption cut them in two."""
+    """Number of launches that count twice because a lost connection or an interruption split them."""
     launch_wall_s: float = 0.0
-    """How long a launch of all artifacts took, loading and warming up included; 0 if it is not known."""
+    """Wall time of a launch of all artifacts, including loading and warm-up; 0 if unknown."""
 
     @property
     def looks(self) -> tuple[int, ...]:
-        """After how many launches the session looks for verdicts: Fibonacci numbers from 3, and the last launch."""
+        """Launch counts at which the session looks for verdicts: Fibonacci numbers from 3, and the last launch."""
         counts, following = [MIN_LAUNCHES], 5
         while following < self.max_launches:
             counts.append(following)
@@ -69,7 +69,7 @@ class Design:
         return (*counts, self.max_launches) if self.max_launches > MIN_LAUNCHES else (MIN_LAUNCHES,)
 
     def error_rate(self, launches: int) -> float:
-        """Return the probability of a wrong verdict that a look after so many launches may have.
+        """Return the allowed probability of a wrong verdict at the look after `launches` launches.
 
         The shares of the looks grow with the square of the number of launches. An interruption uses up the share of
         the look that would have come next.
@@ -82,22 +82,22 @@ class Design:
 
 @dataclass(frozen=True, slots=True)
 class Speedup:
-    """How many times faster an artifact is than another; above 1 is faster."""
+    """How many times faster an artifact is than another; above 1 means faster."""
 
     ratio: float
     ci95: tuple[float, float] | None
-    """None, and no verdict with it, after a single launch."""
+    """None after a single launch, as is the verdict."""
     verdict: Verdict | None
     margin: float = math.inf
     """Half-width of the interval that the verdict rests on; a logarithm. Wider than `ci95`: it holds for all looks."""
     seconds_needed: float | None = None
-    """The `--seconds` that would probably decide an unclear verdict; None if it is decided, or that is too long."""
+    """`--seconds` that would probably decide an unclear verdict; None if decided or too long."""
     takes_s: float | None = None
-    """How long measuring then takes in all, about; None if it is not known."""
+    """Approximate total time of that measurement; None if unknown."""
 
     @property
     def is_decided(self) -> bool:
-        """Whether more launches would be of no use."""
+        """Whether more launches are unnecessary."""
         return self.verdict not in (None, "unclear")
 
     @property
@@ -119,7 +119,7 @@ def compare(measurement: Measurement, other: Measurement, design: Design) -> Spe
 
 
 def judge(launches: Sequence[LaunchEffect], design: Design) -> Speedup:
-    """Return the speed-up that one launch or more have shown."""
+    """Return the speed-up shown by one or more launches."""
     mean, error, freedom = mean_and_error([launch.effect for launch in launches])
     if freedom == 0:
         return Speedup(math.exp(mean), None, None)
@@ -136,10 +136,10 @@ def judge(launches: Sequence[LaunchEffect], design: Design) -> Speedup:
 
 
 def _look_margin(launches: Sequence[LaunchEffect], error: float, freedom: int, design: Design) -> float:
-    """Return the half-width of the interval of one look, by the noise of launches alone.
+    """Return the half-width of the interval of one look, from launch noise alone.
 
-    Three launches show little of that noise. So what is known before them counts as a few launches more (a scaled
-    inverse chi-squared prior): the bias of a process, and the noise of rounds, which every launch shows by itself.
+    Three launches show little of that noise, so prior knowledge counts as a few more launches (a scaled inverse
+    chi-squared prior): the bias of a process, and the noise of rounds, which every launch shows by itself.
     """
     count = len(launches)
     prior = PRIOR_LAUNCHES[count >= TRIMMED_FROM]
@@ -151,14 +151,14 @@ def _look_margin(launches: Sequence[LaunchEffect], error: float, freedom: int, d
 def _widened(half: float, mean: float, margin: float) -> float:
     """Return the half-width of the 95 % interval of a session that stopped at a difference.
 
-    The nearer the difference is to the margin, the more often the session stopped because it looked larger than it is.
+    The closer the difference is to the margin, the more often the session stopped because it looked larger than it is.
     The factor is chosen so that simulated sessions of all recorded machines have a coverage of 93 to 97 %.
     """
     return half * (1 + MOST_WIDENING * margin / abs(mean))
 
 
 def _verdict(mean: float, margin: float) -> Verdict:
-    """Return the verdict on a logarithm of a speed-up whose interval reaches `margin` to each side."""
+    """Return the verdict on the logarithm of a speed-up whose interval is `mean` ± `margin`."""
     if abs(mean) + margin <= _SMALLEST_LOG:
         return "same"
     if abs(mean) < _SMALLEST_LOG or abs(mean) <= margin:
@@ -167,7 +167,7 @@ def _verdict(mean: float, margin: float) -> Verdict:
 
 
 def _launches_needed(count: int, mean: float, margin: float, bias: float) -> float:
-    """Return how many launches would decide an unclear verdict; only the noise shrinks with them, not the bias."""
+    """Return how many launches would decide an unclear verdict; they reduce the noise, not the bias."""
     effect = abs(mean)
     target = effect if effect >= _SMALLEST_LOG else _SMALLEST_LOG - effect
     if target <= bias:
@@ -176,12 +176,12 @@ def _launches_needed(count: int, mean: float, margin: float, bias: float) -> flo
 
 
 def _time_needed(launches: float | None, design: Design) -> tuple[float | None, float | None]:
-    """Return the `--seconds` for so many launches, and how long they take in all; None if it is too long or unknown."""
+    """Return the `--seconds` for `launches` launches, and their total time; None if too long or unknown."""
     if launches is None or launches * LAUNCH_S > MOST_SECONDS:
         return None, None
     wanted = math.ceil(max(launches, design.max_launches + 1))
     takes_s = min(wanted, MOST_LAUNCHES) * design.launch_wall_s
-    # Beyond the largest number of launches each takes longer; a pair and its control are timed in it.
+    # Beyond the maximum number of launches, each takes longer; it times a pair and its control.
     takes_s += 3 * LAUNCH_S * max(0, wanted - MOST_LAUNCHES)
     return float(math.ceil(wanted * LAUNCH_S)), takes_s if design.launch_wall_s else None
 

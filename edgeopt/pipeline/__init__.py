@@ -1,1 +1,1 @@
-"""The order of things: plan, export, evaluate, time, and the document that comes of it."""
+"""The sequence of a run: plan, export, evaluate, time, and write the resulting document."""

@@ -1,4 +1,4 @@
-"""What a processor without an 8-bit dot product does to int8 artifacts: no gain in time, and overflow on x86."""
+"""Effects of a missing 8-bit dot product on int8: no gain in time, overflow on x86."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 INT8, FLOAT = ("int8", "dynamic-int8"), "none"
 """Values of `quantization` in the metadata of an artifact."""
 FAR_DB, FAR_SHARE = 10.0, 0.1
-"""An artifact is far less accurate than another if its SQNR or its agreement with the source is lower by this."""
+"""Drop in SQNR, or in agreement with the source, beyond which an artifact is far less accurate than another."""
 MOST_GAIN = 1.05
-"""int8 saves no time if its speed-up over float is certainly below this."""
+"""int8 does not save time if its speed-up over float is certainly below this."""
 
 
 def slow_int8(entries: Iterable[Entry], facts: Facts, design: Design) -> Iterator[str]:
-    """Yield a note if int8 artifacts are not faster than float ones of the same backend for lack of a dot product."""
+    """Yield a note if int8 does not beat float of the same backend, for lack of a dot product."""
     if facts.details.get("emulated") or not lacks_dot_product(facts.details):
         return  # an emulator's times say nothing about the processor
     known = list(entries)
@@ -40,14 +40,14 @@ def slow_int8(entries: Iterable[Entry], facts: Facts, design: Design) -> Iterato
 
 
 def overflow(entry: Entry, entries: Iterable[Entry], facts: Facts) -> str | None:
-    """Return the cause of an artifact's low accuracy if it may be that its 8-bit products overflow, else None.
+    """Return the cause of an artifact's low accuracy if its 8-bit products may overflow, else None.
 
-    Artifacts that declare their needs are not in doubt: they run only where these are met.
+    Artifacts that declare their needs are exempt: they run only on devices that meet them.
 
     Args:
         entry: The artifact.
         entries: All artifacts of the run.
-        facts: What the device is.
+        facts: The facts of the device.
     """
     exported, quantization = entry.exported, _quantization(entry)
     if exported is None or exported.needs is not None or quantization not in INT8 or entry.fidelity is None:
@@ -68,12 +68,12 @@ def overflow(entry: Entry, entries: Iterable[Entry], facts: Facts) -> str | None
 
 
 def _quantization(entry: Entry) -> str:
-    """Return the number format of an artifact as its metadata has it; empty if it is not known."""
+    """Return the number format in an artifact's metadata; empty if unknown."""
     return str(entry.exported.metadata.get("quantization", "")) if entry.exported else ""
 
 
 def _saves_no_time(one: Entry, other: Entry, design: Design) -> bool:
-    """Whether an artifact is certainly not faster than another by more than a little."""
+    """Return whether an artifact's speed-up over another is certainly below `MOST_GAIN`."""
     if one.measurement is None or other.measurement is None:
         return False
     speedup = verdicts.compare(one.measurement, other.measurement, design)
@@ -83,7 +83,7 @@ def _saves_no_time(one: Entry, other: Entry, design: Design) -> bool:
 
 
 def _is_far_below(one: Fidelity, other: Fidelity, *, is_float: bool) -> bool:
-    """Whether an artifact is far less accurate than another; a float one has a far higher SQNR in any case."""
+    """Return whether an artifact is far less accurate; a float one has a far higher SQNR than any below `FAR_DB`."""
     if one.top1_agreement is not None and other.top1_agreement is not None:
         return one.top1_agreement < other.top1_agreement - FAR_SHARE
     if one.sqnr_db is None or other.sqnr_db is None:

@@ -1,4 +1,4 @@
-"""How long slow steps took in earlier runs on this machine, so that a run can tell how long they will take."""
+"""Durations of slow steps in earlier runs on this machine, used to estimate them in later runs."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ from edgeopt.isolation import cache_folder
 
 FILE = "durations.json"
 WORTH_S = 2.0
-"""A shorter step is over before anybody asks how long it will take."""
+"""Shorter steps end before an estimate would be useful."""
 MOST_STEPS = 200
-"""So many are kept, the latest."""
+"""Number of steps kept, the latest ones."""
 MOST_BYTES = 1 << 20
 MINUTES_FROM_S = 100.0
 YEAR_S = 3.2e7
 
 
 class Durations:
-    """The seconds that each step took last, in the cache folder.
+    """The latest duration of each step in seconds, stored in the cache folder.
 
-    If the file is damaged, or cannot be read or written, steps are announced without a time.
+    If the file is damaged, or cannot be read or written, steps are announced without an estimate.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
 
     def about(self, step: str) -> str:
-        """Return how long a step will take, as the end of a sentence; empty if it is short or not known."""
+        """Return the expected duration of a step, as the end of a sentence; empty if short or unknown."""
         seconds = self._read().get(step, 0.0)
         return f", about {in_words(seconds)}" if seconds >= WORTH_S else ""
 
     def keep(self, step: str, seconds: float) -> None:
-        """Remember how long a step took."""
+        """Store the duration of a step."""
         with self._lock, suppress(OSError):
             known = self._read()
             known.pop(step, None)  # so that it becomes the latest
@@ -57,7 +57,7 @@ class Durations:
     def _write(text: str) -> None:
         folder = cache_folder()
         folder.mkdir(parents=True, exist_ok=True)
-        # Another run may write at the same moment: each writes a file of its own, and one of them stays.
+        # Another run may write at the same time: each writes its own file, and one of them remains.
         handle, name = tempfile.mkstemp(dir=folder, prefix=FILE)
         try:
             with os.fdopen(handle, "w", encoding="utf-8") as file:
@@ -69,5 +69,5 @@ class Durations:
 
 
 def in_words(seconds: float) -> str:
-    """Return a duration as a reader wants it: seconds, or minutes if there are many."""
+    """Format a duration in seconds, or in minutes from `MINUTES_FROM_S` on."""
     return f"{seconds:.0f} s" if seconds < MINUTES_FROM_S else f"{seconds / 60:.0f} min"

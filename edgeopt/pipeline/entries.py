@@ -1,4 +1,4 @@
-"""What is known of each target while a run goes on, and the row that comes of it."""
+"""The state of each target during a run, and the row made from it."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Entry:
-    """One target on its way to a row; what is not known yet is None."""
+    """The state of one target, from which its row is made; None means not yet known."""
 
     plan: Plan | Refusal
     error: EdgeoptError | None = None
     exported: Exported | None = None
     folder: Path | None = None
-    """Where the artifact lies now: in the scratch folder, later in its place."""
+    """The artifact's current folder: first in the scratch folder, later its final one."""
     published: bool = False
     gzip_bytes: int = 0
     fidelity: Fidelity | None = None
     degenerate: str | None = None
     answered: bool = False
-    """Whether the artifact has answered the evaluation feeds, so that its time means something."""
+    """Whether the artifact ran on the evaluation feeds; otherwise, timing it would be meaningless."""
     untimed: str | None = None
     measurement: Measurement | None = None
     operators: tuple[schema.Operator, ...] = ()
@@ -51,23 +51,23 @@ class Entry:
 
     @property
     def sha256(self) -> str:
-        """The hash of all its files; nothing as long as there are none."""
+        """Hash of the paths and hashes of all its files; that of an empty text before the export."""
         files = self.exported.files if self.exported else ()
         return hashlib.sha256("".join(f"{file.path} {file.sha256}\n" for file in files).encode()).hexdigest()
 
     @property
     def size_bytes(self) -> int:
-        """All its files together; 0 as long as there are none."""
+        """Total size of its files; 0 before the export."""
         return sum(file.bytes for file in self.exported.files) if self.exported else 0
 
     @property
     def is_timed(self) -> bool:
-        """Whether it was timed side by side with others."""
+        """Whether it was timed side by side with other artifacts."""
         return self.measurement is not None and bool(self.measurement.launches)
 
     @property
     def is_done(self) -> bool:
-        """Whether nothing more is to be found out."""
+        """Whether the entry is complete."""
         return self.published and (self.untimed is not None or self.is_timed or self.native is not None)
 
 
@@ -82,10 +82,10 @@ def result_of(
     """Return the row of one target.
 
     Args:
-        entry: What is known of it.
+        entry: The state of the target.
         source: The row of the source model.
-        speedup: How many times faster than the source model it is; None when one of them was not timed.
-        budget: Its limits, by name.
+        speedup: Its speed-up over the source model; None if one of them was not timed.
+        budget: Its limits by name.
         doubt: The likely cause of a low accuracy, else None.
     """
     latency = latency_record(entry.measurement)
@@ -115,7 +115,7 @@ def result_of(
 
 
 def latency_record(measurement: Measurement | None) -> schema.Latency | None:
-    """Return what was measured as the run keeps it."""
+    """Return the latency record of a measurement, or None if there is not any."""
     summary = stats.summarise(measurement) if measurement is not None and measurement.launches else None
     if summary is None:
         return None
@@ -123,14 +123,14 @@ def latency_record(measurement: Measurement | None) -> schema.Latency | None:
 
 
 def memory_record(measurement: Measurement | None) -> schema.Memory | None:
-    """Return the memory of a measurement, None when no process came to its end."""
+    """Return the memory record of a measurement, or None if no process reported its memory."""
     if measurement is None or measurement.peak_bytes is None or measurement.model_bytes is None:
         return None
     return schema.Memory(measurement.peak_bytes, measurement.model_bytes)
 
 
 def error_record(error: EdgeoptError | None) -> schema.ErrorRecord | None:
-    """Return an error as the run keeps it."""
+    """Return the record of an error."""
     return None if error is None else schema.ErrorRecord(error.kind, error.message, error.hint, error.log)
 
 
@@ -163,7 +163,7 @@ def _fidelity_record(fidelity: Fidelity | None) -> schema.Fidelity | None:
 def _comparison(
     artifact: schema.ArtifactRecord | None, source: schema.Result, speedup: Speedup | None
 ) -> schema.Comparison | None:
-    """Return the artifact beside the source model: size always, speed where both were timed."""
+    """Compare an artifact with the source model: size always, speed only if both were timed."""
     if artifact is None or source.artifact is None:
         return None
     size_ratio = source.artifact.size_bytes / artifact.size_bytes if artifact.size_bytes else None
@@ -181,7 +181,7 @@ def _comparison(
 
 
 def _warnings(entry: Entry) -> Iterator[str]:
-    """Yield what must be said beside the row."""
+    """Yield the warnings of a row."""
     if entry.exported is not None:
         yield from entry.exported.warnings
     if entry.untimed:
@@ -191,7 +191,7 @@ def _warnings(entry: Entry) -> Iterator[str]:
 
 
 def _with_budget(result: schema.Result, budget: Mapping[str, float]) -> schema.Result:
-    """Return the result with a line for every limit of its target."""
+    """Return the result with one budget line per limit of its target."""
     timed = result.latency or result.native
     values = {
         "max_size_bytes": result.artifact.size_bytes if result.artifact else None,
@@ -205,7 +205,7 @@ def _with_budget(result: schema.Result, budget: Mapping[str, float]) -> schema.R
     for name, limit in budget.items():
         value = values[name]
         if name == "min_sqnr_db" and result.fidelity and result.fidelity.is_exact:
-            met: bool | None = True  # no error at all: the ratio is infinite, which no document can hold
+            met: bool | None = True  # without any error the ratio is infinite, which JSON cannot represent
         else:
             met = None if value is None else (value <= limit if name.startswith("max_") else value >= limit)
         lines.append(schema.BudgetLine(name, float(limit), value, met))

@@ -1,4 +1,4 @@
-"""Runs every artifact over the evaluation feeds, once and untimed: that verifies it and gives its fidelity."""
+"""Run each artifact once on the evaluation feeds, untimed, to verify it and measure fidelity."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 
 INDEX = "index.json"
-"""Written last, so that the outputs are complete where it is."""
+"""Written last: if it exists, the outputs are complete."""
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """The outputs of one artifact over all evaluation feeds, and what its runner said of itself."""
+    """The outputs of one artifact for all evaluation feeds, and the facts reported by its runner."""
 
     outputs: Mapping[str, Array]
     untimed: str | None
@@ -48,13 +48,13 @@ def evaluate(  # noqa: PLR0913 - each is a fact of its own
     environment: OwnEnvironment | None = None,
     requires: Iterable[str] = (),
 ) -> Evaluation:
-    """Run the artifact in `folder` over `feeds` on `device`, in a process of its own.
+    """Run the artifact in `folder` on `feeds`, on `device`, in a separate process.
 
-    The time limit is for loading, and for each stretch without a sign that it goes on, so many feeds may take long.
+    The time limit applies to loading and to each interval without progress, so many feeds may take longer in total.
 
     Raises:
-        ExportError: The artifact does not load, or does not run to the end.
-        DeviceError: The process died or gave no answer.
+        ExportError: The artifact does not load, or fails before the last feed.
+        DeviceError: The process died, or did not answer or write the outputs.
     """
     out = workspace.scratch / "outputs" / name
     log = workspace.log(name)
@@ -77,7 +77,7 @@ def evaluate(  # noqa: PLR0913 - each is a fact of its own
                 running = {"op": "evaluate", "feeds": device.push(feeds), "out": there}
                 answer = channel.ask(running, settings.timeout_s, tell, renew=True)
                 accepted(answer, "the artifact does not run", log, elsewhere(device), ExportError)
-            device.pull(there, out)  # without the process, whose memory the packing there may need
+            device.pull(there, out)  # after the process has ended: packing on the device may need its memory
         if not (out / INDEX).is_file():
             raise DeviceError("says that it has answered the feeds, and has not", log=str(log))
         return Evaluation(read_outputs(out), loaded["untimed"], loaded["facts"])
@@ -86,7 +86,7 @@ def evaluate(  # noqa: PLR0913 - each is a fact of its own
 
 
 def read_outputs(folder: Path) -> dict[str, Array]:
-    """Return the outputs that the harness wrote, by name; the first axis is the sample."""
+    """Return the outputs written by the harness, by name; the first axis is the sample."""
     import numpy as np
 
     index = json.loads((folder / INDEX).read_text("utf-8"))

@@ -1,4 +1,4 @@
-"""One run from beginning to end: plan, export, evaluate, time, and the document that comes of it."""
+"""A complete run: plan, export, evaluate, time, and write the resulting document."""
 
 from __future__ import annotations
 
@@ -43,35 +43,35 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a run."""
+    """The outcome of a run."""
 
     run: Run
     code: ExitCode
     failure: Exception | None = None
-    """What ended the run early, or kept it from being saved; `run` holds what was found all the same."""
+    """The error that ended the run early or prevented saving it; `run` holds all findings nevertheless."""
 
     def to_json(self) -> str:
-        """Return the run as one document."""
+        """Return the run as one JSON document."""
         return self.run.to_json()
 
 
 def run_export(settings: ExportSettings, progress: Progress) -> Outcome:
-    """Export the model for every target, run every artifact, and return what was found.
+    """Export the model for every target, run every artifact, and return the findings.
 
-    A target that fails is a row of the run, and the others go on. `run.json` in the output folder holds the run; it is
-    written even when the user interrupts or edgeopt itself fails, with everything that was known by then.
+    A failed target becomes a row of the run and does not stop the others. The run is written to `run.json` in the
+    output folder, with the findings so far, even if the user interrupts it or edgeopt itself fails.
 
     Raises:
-        UsageError: A name or an option is wrong.
-        BadInputError: The model, the data or a target file cannot be used, or the output folder not be written to.
+        UsageError: A name or an option is invalid.
+        BadInputError: The model, the data or a target file is unusable, or the output folder is not writable.
     """
     started = now()
     settings = _completed(settings)
     if settings.data is not None:
-        with NpzFile.open(settings.data):  # before the model is opened, which takes its time
+        with NpzFile.open(settings.data):  # fail before opening the model, which is slow
             pass
     targets = choose(settings.targets, find_targets(more=settings.targets_dirs))
-    # One that came with `all` and cannot be planned is its own row; one that was named ends the command here.
+    # If a target cannot be planned, it becomes a row if it came with `all`, and ends the command if it was named.
     targets = [target if target.name in settings.targets else checked(target) for target in targets]
     plans = make_plan(targets, settings.settings)
     with ExitStack() as stack:
@@ -87,7 +87,7 @@ def run_export(settings: ExportSettings, progress: Progress) -> Outcome:
         plans = refuse_unfit(plans, device) if native is None else native.refuse_unfit(plans)
         workspace = stack.enter_context(Workspace.create(settings.out, choice.name))
         stack.enter_context(workspace.claim())
-        # The artifacts of a run without a named device may be shipped anywhere.
+        # Without a named device, the artifacts may be shipped to any processor.
         cpu_features = tuple(sorted(features(facts.details) or ())) if named else ()
         workers = stack.enter_context(closing(Workers(choice, workspace, settings, progress, host, cpu_features)))
         opened = workers.open_model()
@@ -121,20 +121,20 @@ def run_export(settings: ExportSettings, progress: Progress) -> Outcome:
 
 
 def _carry_out(job: ExportJob, workers: Workers) -> Outcome:
-    """Do the steps of a job; whatever ends them early, what is known by then is kept."""
+    """Run the steps of a job; if they end early, keep the findings so far."""
     failure: Exception | None = None
     try:
         try:
             job.export(workers)
-            workers.close()  # free their memory, and leave the machine to what is measured
-            with suppress(BadInputError):  # the last one says so
-                job.save(make_run(job.found))  # what is there can be profiled, whatever ends this process
+            workers.close()  # free their memory and leave the machine to the measurement
+            with suppress(BadInputError):  # the final save reports it
+                job.save(make_run(job.found))  # if this process dies later, the artifacts can still be profiled
             job.measure()
             if job.settings.ops:
                 job.measure_operators()
             if job.settings.sustained_s is not None:
                 job.measure_sustained()
-        except Exception as error:  # noqa: BLE001 - a bug must not cost what was found before it
+        except Exception as error:  # noqa: BLE001 - a bug must not cost earlier findings
             failure = error
             job.stop(error if isinstance(error, EdgeoptError) else EdgeoptError(f"a bug in edgeopt: {in_words(error)}"))
         run = make_run(job.found)
@@ -152,10 +152,10 @@ def _carry_out(job: ExportJob, workers: Workers) -> Outcome:
 
 
 def _completed(settings: ExportSettings) -> ExportSettings:
-    """Return the settings with what the project in the current folder names.
+    """Return the settings, completed from the project in the current folder.
 
     Raises:
-        UsageError: Nobody names a target.
+        UsageError: Neither the settings nor the project name a target.
     """
     project = read_project(Path.cwd())
     names = split_names(settings.targets or project.targets)
@@ -163,12 +163,12 @@ def _completed(settings: ExportSettings) -> ExportSettings:
         raise UsageError("no target was named", hint="for instance --target tflite-int8; edgeopt targets lists all")
     data = settings.data
     if data is None and settings.model is None and project.model is not None and project.data is not None:
-        data = Path(project.data)  # it belongs to the project's own model
+        data = Path(project.data)  # valid for the project's own model only
     return replace(settings, targets=names, data=data)
 
 
 def _resolve(settings: ExportSettings, stack: ExitStack) -> SourceChoice:
-    """Return which model is meant; one in memory is saved into a folder that goes with `stack`."""
+    """Resolve the source model; one in memory is saved to a folder that is removed with `stack`."""
     if settings.model is None or isinstance(settings.model, str):
         return _resolve_path(settings, settings.model)
     folder = Path(stack.enter_context(TemporaryDirectory(prefix="edgeopt-model-")))
@@ -197,10 +197,10 @@ def _resolve_path(settings: ExportSettings, model: str | None) -> SourceChoice:
 
 
 def _named_device(settings: ExportSettings, targets: Iterable[Target]) -> str | None:
-    """Return the device that was asked for, else the one that the targets name, None if neither names one.
+    """Return the requested device, else the one named by the targets, else None.
 
     Raises:
-        UsageError: They name different ones.
+        UsageError: The targets name different devices.
     """
     if settings.device:
         return settings.device
@@ -211,7 +211,7 @@ def _named_device(settings: ExportSettings, targets: Iterable[Target]) -> str | 
 
 
 def _make_feeds(settings: ExportSettings, choice: SourceChoice, opened: OpenedModel, scratch: Path) -> FeedSet:
-    """Write the calibration and evaluation feeds: the user's, the demo's own, or noise."""
+    """Write the calibration and evaluation feeds: the user's, the demo's, or noise."""
     folder = scratch / "feeds"
     if settings.data is not None:
         try:

@@ -1,4 +1,4 @@
-"""A run that makes its artifacts first: exports every target, checks what came out, and moves it into place."""
+"""The job of an export: make, check and publish an artifact for every target before timing."""
 
 from __future__ import annotations
 
@@ -25,25 +25,25 @@ if TYPE_CHECKING:
     from edgeopt.pipeline.exporting import Exported, OpenedModel, Workers
 
 ANSWERING_AT_ONCE = 2
-"""How many processes answer the evaluation feeds on this machine at a time; they are not timed."""
+"""Number of untimed processes that run on the evaluation feeds at once on this machine."""
 
 
 @dataclass(slots=True, kw_only=True)
 class ExportJob(Job):
-    """Exports and checks what a run was asked for, and times it."""
+    """Exports, checks and times the artifacts of a run."""
 
     host: Device
-    """This machine, where workers run and the source model answers whatever the device is, which may be it."""
+    """This machine, which always runs the workers and the source model; may be the same as `device`."""
     opened: OpenedModel
     feeds: FeedSet
     _source: Future[Evaluation] = field(default_factory=Future)
 
     def export(self, workers: Workers) -> None:
-        """Export every target, let every artifact answer the evaluation feeds, and move what is sound into place."""
+        """Export every target, verify it on the evaluation feeds, and move sound artifacts into place."""
         plans = [entry.plan for entry in self.found.entries.values() if isinstance(entry.plan, Plan)]
         if not plans:
             return
-        # A board's memory may hold no more than one.
+        # The memory of a board may be too small for more than one.
         at_once = ANSWERING_AT_ONCE if self.device is self.host else 1
         with ThreadPoolExecutor(at_once) as evaluations:
             self._source = evaluations.submit(self._evaluate_source)
@@ -60,14 +60,14 @@ class ExportJob(Job):
                     future.result()
                 self._keep_reference()
             except BaseException:
-                # A Ctrl-C: end what runs on the device, so that the thread which waits for it ends too.
+                # On Ctrl-C, end the processes on the device, so that the threads waiting for them end too.
                 self.cancel()
                 self.host.close()
                 evaluations.shutdown(wait=True, cancel_futures=True)
                 raise
 
     def _evaluate_source(self) -> Evaluation:
-        """Return what the source model answers to the evaluation feeds."""
+        """Run the source model on the evaluation feeds."""
         self.progress.stage(SOURCE_TARGET, ANSWERING)
         try:
             saved_model = self.opened.saved_model
@@ -86,7 +86,7 @@ class ExportJob(Job):
         return evaluation
 
     def _keep_reference(self) -> None:
-        """Keep what the source model answered, so that a profile can tell how true an artifact is without it."""
+        """Save the source model's outputs, so that a profile can measure fidelity without the model."""
         if self.found.source_error is None:
             outputs = self._source.result().outputs
             try:
@@ -96,7 +96,7 @@ class ExportJob(Job):
                 self.found.source_doubts.append(f"a later profile cannot tell fidelity: {problem}")
 
     def _check(self, exported: Exported) -> None:
-        """Let one artifact answer, compare it with the source, and move it into place if it is sound."""
+        """Run one artifact, compare it with the source, and move it into place if it is sound."""
         entry = self.found.entries[exported.plan.target.name]
         with self._failing_alone(entry):
             entry.exported, entry.folder = exported, exported.folder
@@ -113,7 +113,7 @@ class ExportJob(Job):
             self.progress.done(entry.name, f"failed: {entry.error.message}" if entry.error else what)
 
     def _settle(self, entry: Entry, exported: Exported) -> None:
-        """Move an artifact into place that a benchmark program could run."""
+        """Move an artifact that a benchmark program could run into place."""
         with self._failing_alone(entry):
             self._publish(entry, exported)
 
@@ -125,7 +125,7 @@ class ExportJob(Job):
         entry.folder, entry.published = final, True
 
     def _manifest(self, exported: Exported) -> dict[str, Any]:
-        """Return what the artifact is, what it was made from, and how."""
+        """Return the manifest: the artifact's identity, origin and options."""
         plan, feeds = exported.plan, self.feeds
         calibration = {"source": feeds.source, "sha256": feeds.sha256, "seed": feeds.seed}
         return {

@@ -1,4 +1,4 @@
-"""Exports the planned targets in worker processes: one worker serves many, a dead one is replaced."""
+"""Export the planned targets in reusable worker processes; a dead worker is replaced."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ if TYPE_CHECKING:
 
 IMPORT = "import TensorFlow"
 WORKER_BYTES = 4 << 30
-"""Memory that one worker may well need; decides how many run at once, never stops one."""
+"""Estimated memory of one worker; limits the number of workers at once, but never stops one."""
 
 
 @dataclass(frozen=True, slots=True)
 class OpenedModel:
-    """What a worker found out about the source model."""
+    """The source model as reported by a worker."""
 
     name: str
     format: str
@@ -62,13 +62,13 @@ class Exported:
     warnings: tuple[str, ...]
     calibration_feeds: int
     export_s: float | None = None
-    """None for one that was made earlier."""
+    """None for an artifact from an earlier run."""
     needs: tuple[str, ...] | None = ()
-    """As in `Artifact.needs`; None if its plugin could not declare them."""
+    """As in `Artifact.needs`; None if its plugin cannot declare them."""
     fallback: str = ""
 
     def main_in(self, folder: Path) -> Path:
-        """Return what the runner opens when the artifact lies in `folder`."""
+        """Return the path that the runner opens if the artifact is in `folder`."""
         return folder / self.main.relative_to(self.folder)
 
 
@@ -77,10 +77,10 @@ class Workers:
     """The worker processes of one run.
 
     Args:
-        choice: The source model as the user named it.
-        workspace: Where artifacts and logs go.
-        settings: Time and memory limits, and how many workers run at once.
-        progress: Is told what is going on.
+        choice: The source model as named by the user.
+        workspace: The destination of artifacts and logs.
+        settings: Time and memory limits, and the number of workers at once.
+        progress: Receives progress messages.
         host: This machine, on which they run.
         cpu_features: As in `ExportRequest.cpu_features`.
     """
@@ -94,17 +94,19 @@ class Workers:
     _free: dict[OwnEnvironment | None, queue.SimpleQueue[Channel]] = field(
         default_factory=lambda: defaultdict(queue.SimpleQueue)
     )
-    """Idle workers, by the environment that they run in; None is edgeopt's own."""
+    """Idle workers by their environment; None is edgeopt's own."""
     _open: set[Channel] = field(default_factory=set)
     _durations: Durations = field(default_factory=Durations)
     _stopped: threading.Event = field(default_factory=threading.Event)
 
     def open_model(self) -> OpenedModel:
-        """Start the first worker and let it open and normalise the source model.
+        """Start the first worker, which opens and normalises the source model.
 
         Raises:
-            BadInputError: The model cannot be used.
-            DeviceError: The worker died or took too long.
+            BadInputError: The model is unusable.
+            DeviceError: The worker cannot be started.
+            ExportError: The worker died or took too long.
+            PluginError: The worker's answer is garbled.
         """
         log, name = self.workspace.log("model"), self.choice.name
         self.progress.stage("model", f"importing TensorFlow{self._durations.about(IMPORT)}")
@@ -132,12 +134,12 @@ class Workers:
     def export(
         self, plans: Iterable[Plan], calibration: Path, then: Callable[[Exported], Any]
     ) -> Iterator[tuple[str, Exported | EdgeoptError]]:
-        """Export every plan and yield its target's name with what became of it, as soon as it is known.
+        """Export every plan; yield each target's name and outcome as soon as it is known.
 
         Args:
-            plans: What to export.
+            plans: The plans to export.
             calibration: The folder of calibration feeds.
-            then: Is called with each complete artifact as soon as it is there, in the thread of its worker.
+            then: Called with each artifact as soon as it is complete, in its worker's thread.
         """
         plans = list(plans)
         with ThreadPoolExecutor(self._jobs(len(plans))) as pool:
@@ -149,21 +151,21 @@ class Workers:
                 for future in as_completed(names):
                     yield names[future], _outcome(future)
             except BaseException:
-                self.close()  # a Ctrl-C: end the children first, so that the threads that wait for them end too
+                self.close()  # on Ctrl-C, end the children first, so that the threads waiting for them end too
                 raise
 
     def close(self) -> None:
-        """End all workers; no export starts after this."""
+        """End all workers and prevent further exports."""
         self._stopped.set()
         for channel in list(self._open):
             channel.close()
         self._open.clear()
 
     def _jobs(self, plans: int) -> int:
-        """Return how many workers run at once: as asked, else what cores and memory allow."""
+        """Return the number of workers at once: as requested, else limited by cores and memory."""
         if self.settings.jobs is not None:
             return max(1, min(self.settings.jobs, plans))
-        # A converter keeps about two cores busy, and every further worker pays for importing TensorFlow again.
+        # A converter keeps about two cores busy, and each additional worker must import TensorFlow again.
         return max(1, min(cores_allowed() // 2, memory_bytes() // WORKER_BYTES, plans))
 
     def _export_one(self, plan: Plan, calibration: Path, then: Callable[[Exported], Any]) -> Exported:
@@ -176,7 +178,7 @@ class Workers:
         except Exception as raised:
             error = _as_error(raised)
             error.log = error.log or (str(log) if log.is_file() else "")
-            self.workspace.discard(name)  # at once: it may have filled the disk that the others need
+            self.workspace.discard(name)  # immediately: it may have filled the disk that other exports need
             self.progress.done(name, f"failed: {error.message}")
             raise error from raised
         self._durations.keep(step, exported.export_s or 0.0)
@@ -235,12 +237,12 @@ class Workers:
             return channel
 
     def _launch(self, log: Path, environment: OwnEnvironment | None) -> Channel:
-        """Start a worker; where it is forked, that waits for the import of TensorFlow."""
+        """Start a worker; if it is forked, wait for the import of TensorFlow."""
         if self._stopped.is_set():
             raise ExportError("the run was stopped")
         run = ["-m", "edgeopt.worker"]
-        # An export needs no GPU, and TensorFlow would take all of its memory.
-        # A file of the user's that is called like a library must not be imported in its place.
+        # An export does not need a GPU, and TensorFlow would claim all of its memory.
+        # A user's file with the name of a library must not be imported instead of it.
         ours = {
             "TF_CPP_MIN_LOG_LEVEL": "1",
             "CUDA_VISIBLE_DEVICES": "-1",
@@ -256,12 +258,12 @@ class Workers:
             argv = [str(environment.python), *run]
             channel = Channel(argv, log=log, env=variables, memory_limit_bytes=limit_bytes)
         self._open.add(channel)
-        if self._stopped.is_set():  # `close` may have come in between and not have seen this one
+        if self._stopped.is_set():  # `close` may have run in between and missed this worker
             channel.close()
         return channel
 
     def _let_open(self, channel: Channel, log: Path, environment: OwnEnvironment | None) -> dict[str, Any]:
-        """Let a worker open the model, and return its answer."""
+        """Make a worker open the model, and return its answer."""
         message = {
             "op": "open",
             "choice": self.choice.to_dict(),
@@ -291,28 +293,28 @@ def _specs(items: list[dict[str, Any]]) -> tuple[TensorSpec, ...]:
 
 
 def _outcome(future: Future[Exported]) -> Exported | EdgeoptError:
-    """Return the result of one export, or the error that it ended with; no target's mistake ends the others."""
+    """Return the result of one export, or its error, which must not stop the other targets."""
     try:
         return future.result()
-    except Exception as error:  # noqa: BLE001 - whatever a stranger's backend gave back, it is one row
+    except Exception as error:  # noqa: BLE001 - any result of a third-party backend is one row
         return _as_error(error)
 
 
 def _as_error(error: Exception) -> EdgeoptError:
-    """Return an error of a row as one of ours; what else reading an answer raises is the backend's fault."""
+    """Return an `EdgeoptError` unchanged; any other exception from an answer is the backend's fault."""
     if isinstance(error, EdgeoptError):
         return error
     return PluginError(f"what the backend gave back cannot be used: {in_words(error)}")
 
 
 def _rebuild(described: Mapping[str, str], *, log: str = "") -> EdgeoptError:
-    """Return the error that a worker described, as the class that it had there."""
+    """Rebuild the error described by a worker, with its original class."""
     kind = KINDS.get(described["kind"], ExportError)
     return kind(described["message"], hint=described["hint"], log=log)
 
 
 def _why_it_died(error: EdgeoptError, settings: ExportSettings, seconds: float) -> EdgeoptError:
-    """Return what the user should know of a worker that died or was ended."""
+    """Return the error for a worker that died or was killed."""
     if isinstance(error, ChannelTimeout):
         return ExportError(
             f"gave no answer within {settings.timeout_s:g} s and was ended", hint="allow more time with --timeout"

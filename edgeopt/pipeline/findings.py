@@ -1,4 +1,4 @@
-"""Everything that one run has found out so far, and the document that is made of it."""
+"""The findings of one run so far, and the document made from them."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ if TYPE_CHECKING:
 
 
 TIMED = ("max_median_s", "max_peak_bytes")
-"""The limits of a budget that only a timed artifact can meet."""
+"""Budget limits that only a timed artifact can meet."""
 
 
 @dataclass(frozen=True, slots=True)
 class ShippedModel:
-    """What the user would ship without edgeopt: the source model's own file or folder."""
+    """The source model's own file or folder, which the user would ship without edgeopt."""
 
     path: Path
     files: tuple[schema.FileRecord, ...]
@@ -50,17 +50,17 @@ class ShippedModel:
 
     @property
     def size_bytes(self) -> int:
-        """All files together."""
+        """Total size of all files."""
         return sum(file.bytes for file in self.files)
 
     def record(self, path: str) -> schema.ArtifactRecord:
-        """Return it as the artifact of the source's row."""
+        """Return the artifact record for the source's row."""
         return schema.ArtifactRecord(path, self.size_bytes, self.gzip_bytes, self.files)
 
 
 @dataclass(slots=True)
 class Findings:
-    """What a run knows; the steps of a job fill it in."""
+    """The findings of a run, filled in by the steps of a job."""
 
     started: str
     command: tuple[str, ...]
@@ -68,7 +68,7 @@ class Findings:
     model: schema.ModelRecord
     data: schema.DataRecord
     source: schema.ArtifactRecord | None
-    """What the user would ship without edgeopt; None where that is not known."""
+    """The files that the user would ship without edgeopt; None if unknown."""
     evaluation: Path
     """The folder of evaluation feeds."""
     facts: Facts
@@ -77,26 +77,26 @@ class Findings:
     source_error: EdgeoptError | None = None
     source_measurement: Measurement | None = None
     design: Design = field(default_factory=lambda: Design(MIN_LAUNCHES))
-    """What the verdicts depend on besides the samples; known once something has been timed."""
+    """The session's inputs to the verdicts besides the samples; set once something has been timed."""
     control_problem: str = ""
     """Why no second copy of an artifact was measured."""
     source_untimed: str = ""
     """Why the source model was not timed on the device."""
     source_doubts: list[str] = field(default_factory=list)
-    """Why the answers of the source prove nothing, or not for long."""
+    """Why the source's outputs prove nothing about fidelity, or cannot be kept for a later profile."""
     untimed: str = ""
-    """Why nothing is timed on the device; then there is no ranking, and the bound becomes a budget of each artifact."""
+    """Why nothing is timed on the device; if set, the ranking is omitted and the bound joins each artifact's budget."""
     bound: Bound | None = None
-    """How true the artifact to ship must be, where the user wants to know which it is."""
+    """The accuracy bound for the ranking; None if no ranking was requested."""
 
 
 def now() -> str:
-    """Return this moment as a run tells when it began."""
+    """Return the local time in ISO 8601, with seconds and UTC offset, as in `Run.started`."""
     return datetime.now(timezone.utc).astimezone().isoformat(timespec="seconds")
 
 
 def make_run(found: Findings) -> schema.Run:
-    """Return the document of everything that is known."""
+    """Return the document of all findings so far."""
     source = _source_result(found)
     entries = list(found.entries.values())
     rows = [
@@ -126,14 +126,14 @@ def make_run(found: Findings) -> schema.Run:
 
 
 def _speedup(entry: Entry, found: Findings) -> Speedup | None:
-    """Return how many times faster than the source model an artifact is, None when one of them was not timed."""
+    """Return an artifact's speed-up over the source model, or None if one of them was not timed."""
     if entry.measurement is None or found.source_measurement is None:
         return None
     return compare(entry.measurement, found.source_measurement, found.design)
 
 
 def _ranking(found: Findings, rows: Sequence[schema.Result]) -> schema.Ranking | None:
-    """Return which artifact to ship; None if nobody asked, or nothing is timed."""
+    """Return the ranking; None if it was not requested, or nothing is timed."""
     if found.bound is None or found.untimed:
         return None
     measurements = {name: entry.measurement for name, entry in found.entries.items() if entry.measurement}
@@ -143,7 +143,7 @@ def _ranking(found: Findings, rows: Sequence[schema.Result]) -> schema.Ranking |
 
 
 def _control_record(found: Findings) -> schema.Control | None:
-    """Return the control as the run keeps it; None if nothing was compared."""
+    """Return the record of the control, or of its problem; None if nothing was compared."""
     control = found.design.control
     if control is None:
         return schema.Control(problem=found.control_problem) if found.control_problem else None
@@ -151,7 +151,7 @@ def _control_record(found: Findings) -> schema.Control | None:
 
 
 def _budget(entry: Entry, found: Findings) -> Mapping[str, float]:
-    """Return the limits of an artifact; without times, those on times and memory cannot be checked."""
+    """Return an artifact's limits; if untimed, without those on time and memory, but with the bound."""
     budget = entry.plan.target.budget
     if not found.untimed:
         return budget
@@ -164,12 +164,11 @@ def _budget(entry: Entry, found: Findings) -> Mapping[str, float]:
 
 
 def exit_code(run: schema.Run, named: Container[str]) -> ExitCode:
-    """Return the highest code that any row of a run has earned.
+    """Return the highest exit code among the rows and the ranking of a run.
 
     Args:
         run: The run.
-        named: The targets that were asked for by their names. One that came with `all` may be unavailable here: its row
-            says so, and nobody missed it.
+        named: The targets requested by name. An unavailable target that came with `all` does not count as a failure.
     """
     codes = [
         KINDS[row.error.kind].exit_code
@@ -184,7 +183,7 @@ def exit_code(run: schema.Run, named: Container[str]) -> ExitCode:
 
 
 def model_record(choice: SourceChoice, opened: OpenedModel, shipped: ShippedModel) -> schema.ModelRecord:
-    """Return the source model as the run keeps it."""
+    """Return the record of the source model."""
     return schema.ModelRecord(
         name=opened.name,
         format=opened.format,
@@ -199,7 +198,7 @@ def model_record(choice: SourceChoice, opened: OpenedModel, shipped: ShippedMode
 
 
 def data_record(feeds: FeedSet) -> schema.DataRecord:
-    """Return both sets of feeds as the run keeps them."""
+    """Return the record of both sets of feeds."""
     return schema.DataRecord(
         schema.CalibrationRecord(feeds.source, feeds.calibration_count * feeds.batch, feeds.sha256, feeds.seed),
         schema.EvaluationRecord(feeds.source, feeds.evaluation_count * feeds.batch, feeds.labelled),
@@ -211,7 +210,7 @@ def _tensors(specs: tuple[TensorSpec, ...]) -> tuple[schema.Tensor, ...]:
 
 
 def _source_result(found: Findings) -> schema.Result:
-    """Return the row of the source model, with which all others are compared."""
+    """Return the row of the source model, the baseline of all comparisons."""
     measurement = found.source_measurement
     return schema.Result(
         target=schema.SOURCE_TARGET,

@@ -1,4 +1,4 @@
-"""Starts the harness on a device, in a process of its own for one artifact, and reaches the device again."""
+"""Start a harness process per artifact on a device, and reconnect to the device."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 RECONNECT_S = 180.0
-"""How long to wait for a device whose link was lost: so long may it take to start anew."""
+"""Reconnect limit after a lost connection; long enough for the device to reboot."""
 RETRY_S = 2.0
 MOST_TRIES = 3
-"""How often something is tried again that a lost link has cut."""
+"""Maximum number of attempts at an action that lost connections interrupt."""
 
 
 def open_harness(  # noqa: PLR0913 - each is a fact of its own
@@ -37,15 +37,15 @@ def open_harness(  # noqa: PLR0913 - each is a fact of its own
     workspace: Workspace,
     settings: ExportSettings,
 ) -> Channel:
-    """Return the conversation with a new harness.
+    """Start a harness and return its channel.
 
     Args:
-        name: Whose log gets what it prints: a target, or the source.
-        environment: What it runs in; the device's own Python when None.
-        requires: What its runner will import.
-        device: Where it runs.
-        workspace: Where its log goes.
-        settings: The limits that it keeps.
+        name: Target (or `source`) whose log receives the output.
+        environment: Its Python environment; None is the device's own Python.
+        requires: Requirements of its runner.
+        device: The device that runs it.
+        workspace: The workspace that holds its log.
+        settings: Its number of threads and its memory limit.
 
     Raises:
         DeviceError: It cannot be started.
@@ -61,32 +61,32 @@ def open_harness(  # noqa: PLR0913 - each is a fact of its own
 
 
 def push_artifact(device: Device, folder: Path, main: Path) -> str:
-    """Make an artifact readable on a device, with all that lies beside its main file; return that file's path there."""
+    """Push an artifact's whole folder to a device; return the path of its main file there."""
     return posixpath.join(device.push(folder), main.relative_to(folder).as_posix())
 
 
 def elsewhere(device: Device) -> str:
-    """Return the address of a device that is another machine than this one; nothing for this one."""
+    """Return the address of a device; empty for `local`."""
     return "" if device.uri == LOCAL else device.uri
 
 
 def reconnect(device: Device, tell: Callable[[str], None], wait_s: float = RECONNECT_S) -> None:
-    """Reach a device again whose link was lost; it may be starting anew.
+    """Reconnect to a device after a lost connection; it may be rebooting.
 
     Args:
         device: The device.
-        tell: Is told that this waits.
-        wait_s: How long to try.
+        tell: Called with a message about the wait.
+        wait_s: The reconnect limit.
 
     Raises:
-        DeviceGoneError: It does not come back, refuses us now, or was let go of by `Device.close` meanwhile.
+        DeviceGoneError: It did not come back, now refuses the connection, or was closed by `Device.close` meanwhile.
     """
     tell(f"the link to {device.uri} was lost; reaching it again")
     until = time.monotonic() + wait_s
     while True:
         try:
             return device.connect()
-        except DeviceError as error:  # noqa: PERF203 - it waits much longer than that costs
+        except DeviceError as error:  # noqa: PERF203 - negligible beside the wait
             if not isinstance(error, LinkLostError) or time.monotonic() > until:
                 message = f"{device.uri} did not come back: {error.message}"
                 raise DeviceGoneError(message, hint=error.hint) from error
@@ -94,11 +94,11 @@ def reconnect(device: Device, tell: Callable[[str], None], wait_s: float = RECON
 
 
 def again_when_cut(device: Device, action: Callable[[], T], tell: Callable[[str], None], tries: int = MOST_TRIES) -> T:
-    """Return what `action` returns; it is done anew, so often, when the link is lost on the way.
+    """Return the result of `action`, repeated after a lost connection; at most `tries` attempts.
 
     Raises:
-        DeviceGoneError: The device does not come back.
-        LinkLostError: The link is lost again and again.
+        DeviceGoneError: The device did not come back.
+        LinkLostError: The connection was lost in every attempt.
     """
     try:
         return action()

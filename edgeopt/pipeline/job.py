@@ -1,4 +1,4 @@
-"""The steps of one run on one device that are the same however its artifacts came to be."""
+"""The steps of a run on one device that exports and profiles share."""
 
 from __future__ import annotations
 
@@ -53,12 +53,12 @@ T = TypeVar("T")
 ANSWERING = "answering the evaluation feeds"
 NO_TIMING = "--no-timing"
 JOURNALLED = ("seconds", "min_iterations", "threads", "seed")
-"""The settings that decide what a sample means."""
+"""The settings that determine the meaning of a sample."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Job:
-    """Times the artifacts of a run on a device; what comes of it goes into `found`."""
+    """Times the artifacts of a run on a device; the results go into `found`."""
 
     settings: ExportSettings
     progress: Progress
@@ -66,19 +66,19 @@ class Job:
     device: Device
     found: Findings
     native: NativeProgram | None = None
-    """What times the artifacts where the device has no Python."""
+    """The benchmark program that times the artifacts if the device lacks Python."""
     saved_model: Path | None = None
-    """The source model, ready to run; None where it is not at hand."""
+    """The source model, ready to run; None if it is not available."""
     _session: Session | None = None
     _gone: DeviceGoneError | None = None
-    """Why the device is gone for good, so that nothing waits for it a second time."""
+    """Why the device is permanently gone; kept so that nothing waits for it again."""
     _stopping: threading.Event = field(default_factory=threading.Event)
 
     def measure(self) -> None:
-        """Time every artifact that has answered, and the source model where it can run.
+        """Time every artifact that ran on the evaluation feeds, and the source model if it can run.
 
         Raises:
-            DeviceError: The device is gone, or cannot tell how it is.
+            DeviceError: The device is gone, or cannot report its health.
         """
         if self._gone is not None:
             raise self._gone
@@ -113,7 +113,7 @@ class Job:
         return self.device.untimed or ("" if self.settings.timing else NO_TIMING)
 
     def _leave_untimed(self) -> None:
-        """Note that nothing is timed, and tell which options have no effect then."""
+        """Record that nothing is timed, and report the options that are thus ignored."""
         self.found.untimed = self._untimed
         source = "it answered on this machine" if self.device.untimed else NO_TIMING
         self.found.source_untimed = self.found.source_untimed or source
@@ -127,7 +127,7 @@ class Job:
             self.progress.say(f"{what}; without effect: {', '.join(ignored)}")
 
     def _make_session(self, timed: Iterable[Entry], before: Health) -> Session:
-        """Return the session that times these artifacts, and the source model where it can be."""
+        """Return the session that times these artifacts, and the source model if possible."""
         journal = self._open_journal(timed)
         return self._when_reached(
             lambda: make_session(
@@ -144,24 +144,24 @@ class Job:
         )
 
     def _when_reached(self, action: Callable[[], T]) -> T:
-        """Return what an action on the device returns; it is done anew when the link is lost on the way."""
+        """Return the result of an action on the device, repeated after a lost connection."""
         return again_when_cut(self.device, action, self.progress.say)
 
     def _measure_natively(self, native: NativeProgram) -> None:
-        """Let a benchmark program time every artifact; one that it could run is moved into place."""
+        """Time every artifact with a benchmark program, and move those that ran into place."""
         self.found.source_untimed = f"{self.device.uri} has no Python"
         before = self._when_reached(self.device.health)
         for entry in self.found.entries.values():
             if entry.exported is not None and entry.error is None:
                 native.time(entry, self.settings, self.progress)
-                if isinstance(entry.error, LinkLostError):  # it was waited for; the others need not wait as long again
+                if isinstance(entry.error, LinkLostError):  # the reconnect limit has passed; do not wait again
                     raise entry.error
                 if entry.native is not None:
                     self._settle(entry, entry.exported)
         self.found.health = summarise_health(before, self._health_after(before), {})
 
     def _why_source_untimed(self) -> str:
-        """Return why the source model cannot be timed on the device; nothing when it can be."""
+        """Return why the source model cannot be timed on the device; empty if it can."""
         versions = self._when_reached(lambda: self.device.versions(names(RUNNER_REQUIRES)))
         if missing := unmet(RUNNER_REQUIRES, versions):
             return f"{self.device.uri} has no {', '.join(missing)}, which the model needs"
@@ -171,12 +171,12 @@ class Job:
                 self._when_reached(lambda: self.device.push(saved_model))
             except DeviceGoneError:
                 raise
-            except EdgeoptError as error:  # a full disk, or a link too weak for it: no reason not to time what is there
+            except EdgeoptError as error:  # a full disk or a weak connection: the artifacts can still be timed
                 return error.message
         return ""
 
     def measure_operators(self) -> None:
-        """Ask every artifact that was timed how long its operators take."""
+        """Measure the operator times of every timed artifact."""
         if self._gone is not None:
             for entry in self._sound():
                 entry.operators_problem = self._gone.message
@@ -191,7 +191,7 @@ class Job:
         )
 
     def measure_sustained(self) -> None:
-        """Let every artifact that was timed run on, one after another."""
+        """Run every timed artifact continuously, one after another."""
         if self._gone is not None:
             for entry in self._sound():
                 entry.sustained_problem = self._gone.message
@@ -207,18 +207,18 @@ class Job:
         )
 
     def _sound(self) -> list[Entry]:
-        """Return what was timed without an error."""
+        """Return the entries that were timed without an error."""
         return [entry for entry in self.found.entries.values() if entry.is_timed and entry.error is None]
 
     def save(self, run: Run) -> None:
-        """Write a run into its document; see `Workspace.save`."""
+        """Write a run to its document; see `Workspace.save`."""
         self.workspace.save(run.to_json() + "\n")
 
     def stop(self, reason: EdgeoptError | None = None) -> None:
-        """Mark what is not done, the source included.
+        """Mark incomplete entries as ended, including the source.
 
         Args:
-            reason: What ended the run; None is the user, whose Ctrl-C looks like a death of the processes.
+            reason: The error that ended the run; None is the user's Ctrl-C, after which processes seem to have died.
         """
         ended = reason or StoppedError(STOPPED)
         found = self.found
@@ -230,19 +230,19 @@ class Job:
             found.source_error = ended
 
     def cancel(self) -> None:
-        """End what runs on the device, from another thread."""
+        """End the processes on the device; called from another thread."""
         self._stopping.set()
         if self._session is not None:
             self._session.stop()
         self.device.close()
 
     def _settle(self, entry: Entry, exported: Exported) -> None:
-        """Do what is left to do with an artifact that a benchmark program could run."""
+        """Finish an artifact that a benchmark program could run."""
 
     def _open_journal(self, entries: Iterable[Entry]) -> Journal:
         """Return the journal of a measurement of these artifacts."""
         settings, facts = self.settings, self.found.facts
-        versions = cache(self._versions)  # artifacts of one backend ask for the same
+        versions = cache(self._versions)  # artifacts of one backend need the same ones
         head = {
             "edgeopt": edgeopt_version(),
             "device": self.device.uri,
@@ -260,14 +260,14 @@ class Job:
         return journal
 
     def _versions(self, wanted: tuple[str, ...], environment: OwnEnvironment | None) -> Mapping[str, str]:
-        """Return which versions the device has of some distributions."""
+        """Return the versions of distributions that are installed on the device."""
         return self._when_reached(lambda: self.device.versions(wanted, environment))
 
     def _identity(
         self, entry: Entry, versions: Callable[[tuple[str, ...], OwnEnvironment | None], Mapping[str, str]]
     ) -> dict[str, Any]:
-        """Return what decides how an artifact runs: its files, its runner, and the runtime that the device has."""
-        if entry.exported is None:  # pragma: no cover - what has answered was exported
+        """Return the identity of an artifact: its files, its runner, and the runtime on the device."""
+        if entry.exported is None:  # pragma: no cover - only exported artifacts are timed
             return {}
         backend, environment = entry.exported.plan.backend, entry.exported.plan.environment
         wanted = tuple(names(backend.requires))
@@ -279,9 +279,9 @@ class Job:
         }
 
     def _take(self, session: Session, before: Health) -> None:
-        """Keep what a session has found."""
+        """Store the results of a session."""
         outcomes = session.outcomes()
-        # First of all: a Ctrl-C may come at any moment.
+        # Store these first, since Ctrl-C may come at any moment.
         source = outcomes.get(SOURCE_TARGET)
         self.found.source_measurement, self.found.source_error = source, source.error if source else None
         for name, entry in self.found.entries.items():
@@ -302,7 +302,7 @@ class Job:
         self.found.health = summarise_health(before, self._health_after(before), spreads(outcomes))
 
     def _health_after(self, before: Health) -> Health:
-        """Return the health of the device now; what it was before where its link is lost for good."""
+        """Return the current health of the device, or `before` if it cannot be read."""
         try:
             return self.device.health()
         except DeviceError:
@@ -310,7 +310,7 @@ class Job:
 
     @contextmanager
     def _failing_alone(self, entry: Entry) -> Iterator[None]:
-        """Let whatever goes wrong with one artifact be that artifact's error; the others go on."""
+        """Store any failure as this entry's error, so that the others continue."""
         try:
             yield
         except OSError as error:
@@ -319,16 +319,16 @@ class Job:
             entry.error = self._gone = error
         except EdgeoptError as error:
             entry.error = error
-        except Exception as error:  # noqa: BLE001 - whatever a stranger's runner answered, it is one row
+        except Exception as error:  # noqa: BLE001 - any answer of a third-party runner is one row
             entry.error = PluginError(f"its answer cannot be used: {in_words(error)}")
 
     def _judge(
         self, entry: Entry, evaluation: Evaluation, reference: Mapping[str, Array], labels: Array | None
     ) -> None:
-        """Compare what an artifact has answered to the evaluation feeds with what the source model answered.
+        """Compare an artifact's outputs for the evaluation feeds with the source model's.
 
         Raises:
-            DegenerateError: The answers are nonsense, and the user has not allowed that.
+            DegenerateError: The outputs are degenerate, and the user has not allowed that.
         """
         entry.fidelity = fidelity.compare(evaluation.outputs, reference, labels)
         entry.degenerate = fidelity.degenerate(evaluation.outputs, reference)
@@ -336,7 +336,7 @@ class Job:
             raise DegenerateError(entry.degenerate, hint="let it through with --allow-degenerate")
 
     def _answer(self, entry: Entry, exported: Exported) -> Evaluation:
-        """Return what an artifact answers to the evaluation feeds."""
+        """Run an artifact on the evaluation feeds."""
         if self._gone is not None:
             raise self._gone
         plan = exported.plan
@@ -380,5 +380,5 @@ class Job:
 
 
 def _is_open(error: EdgeoptError | None, *, by_user: bool) -> bool:
-    """Whether an error may give way to what ended the whole run: there is none, or it came of the user's Ctrl-C."""
+    """Return whether the error that ended the run may replace this one: None, or a result of Ctrl-C."""
     return error is None or (by_user and error.kind in ("device", "stopped"))

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from edgeopt.report.schema import Run
 
 
-def export(  # noqa: PLR0913 - what a script names often; the rest is in `settings`
+def export(  # noqa: PLR0913 - frequent arguments of scripts; the rest is in `settings`
     model: Any = None,
     targets: str | Sequence[str] = (),
     *,
@@ -27,22 +27,22 @@ def export(  # noqa: PLR0913 - what a script names often; the rest is in `settin
     progress: Progress | None = None,
     **settings: Any,
 ) -> Run:
-    """Export a model for every target, run what came out, and return what was found.
+    """Export a model for every target, run the artifacts, and return the run.
 
-    A target that fails is a row of the run with its reason, and no exception; a run that cannot be saved is returned
-    with a warning. `print(run)` shows the table, a notebook shows it by itself, `run.to_json()` gives everything.
+    A failed target is a row with its reason, not an exception; a run that cannot be saved is returned with a warning.
+    `print(run)` shows the table, a notebook displays it automatically, `run.to_json()` returns the complete document.
 
     Args:
-        model: A path, `keras:NAME`, a Keras model, or None for what `edgeopt.toml` names, else the embedded demo.
-        targets: A name, or several; `all` stands for every target.
-        data: A `.npz` with arrays named like the inputs, and `labels` where there are some; None is seeded noise.
-        device: Where the artifacts run; None is what the targets name, else `local`.
-        out: The folder to write to.
-        progress: Is told what is going on.
+        model: A path, `keras:NAME`, a Keras model, or None for the model in `edgeopt.toml`, else the embedded demo.
+        targets: One or more names; `all` selects every target.
+        data: A `.npz` with arrays named like the inputs, and optional `labels`; see `ExportSettings.data` for None.
+        device: The device that runs the artifacts; None is the one named by the targets, else `local`.
+        out: The output folder.
+        progress: Receives progress messages.
         settings: Any other field of `ExportSettings`, for instance `threads=4` or `settings=["quantizer=converter"]`.
 
     Raises:
-        EdgeoptError: Nothing could be tried: the model, the data or a target cannot be used.
+        EdgeoptError: The run cannot start: the model, the data or a target is unusable.
     """
     from edgeopt.pipeline.export import run_export
 
@@ -68,19 +68,20 @@ def profile(
     progress: Progress | None = None,
     **settings: Any,
 ) -> tuple[Run, ...]:
-    """Measure artifacts that exist, on all devices at once, and return one run for each device.
+    """Measure existing artifacts, and return one run per device.
 
-    A device that cannot be reached is a run whose rows say so, and no exception.
+    Devices on this machine are measured in turn, all others at once. If a device cannot be reached, the rows of its
+    run report it; this does not raise an exception.
 
     Args:
         path: The folder of a model that `export` wrote, or one artifact in it.
-        devices: A name or an address, or several; this machine when there are none.
-        targets: Which artifacts; all when there are none.
-        progress: Is told what is going on.
+        devices: One or more names or addresses; this machine if empty.
+        targets: Names of artifacts; all if empty.
+        progress: Receives progress messages.
         settings: Any other field of `ExportSettings` that concerns measuring, for instance `threads=4`.
 
     Raises:
-        EdgeoptError: There is no artifact, or a name is wrong.
+        EdgeoptError: The folder does not contain an artifact, or a name is invalid.
     """
     from edgeopt.pipeline.profile import run_profile
 
@@ -93,7 +94,7 @@ def profile(
 
 
 def _settings(fields: dict[str, Any]) -> ExportSettings:
-    """Return the settings; lists and paths are taken in the forms in which scripts write them."""
+    """Return the settings; accept lists and paths as scripts write them."""
     given: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
     if given.get("native_program") is not None:
         given["native_program"] = Path(given["native_program"])
@@ -101,7 +102,7 @@ def _settings(fields: dict[str, Any]) -> ExportSettings:
 
 
 def _tell(failure: Exception | None) -> None:
-    """Warn of what ended a run early; a bug is raised."""
+    """Warn of the error that ended a run early; raise it if it is a bug."""
     if isinstance(failure, EdgeoptError):
         warnings.warn(failure.message, stacklevel=3)
     elif failure is not None:

@@ -1,4 +1,4 @@
-"""Artifacts that an earlier export made: what they are, read from their manifests and from `run.json`."""
+"""Artifacts of an earlier export, read from their manifests and from `run.json`."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ AGAIN = "name the folder of a model that edgeopt export wrote, for instance dist
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """The folder of a model, and which of its artifacts are meant."""
+    """The folder of a model, and the selected artifacts in it."""
 
     folder: Path
     run: Run
-    """As `run.json` has it: the model, its data, the source's row."""
+    """The content of `run.json`: the model, its data, the source's row."""
     names: tuple[str, ...]
 
     @property
@@ -40,15 +40,15 @@ class Made:
 
 
 def read_made(path: Path, targets: Iterable[str]) -> Made:
-    """Return the artifacts below a folder, or the one that it is.
+    """Return the artifacts in a model's folder, or the single one at `path`.
 
     Args:
         path: The folder of a model, or of one artifact in it.
-        targets: The names of those that are meant; all when there are none.
+        targets: Names of the selected artifacts; all if empty.
 
     Raises:
-        BadInputError: There are none, or `run.json` is missing or cannot be read.
-        UsageError: One is named that is not there.
+        BadInputError: The folder does not contain an artifact, or `run.json` is missing or unreadable.
+        UsageError: A named artifact does not exist.
     """
     if not path.is_dir():
         raise BadInputError(f"there is no folder {path}", hint=AGAIN)
@@ -68,7 +68,7 @@ def read_made(path: Path, targets: Iterable[str]) -> Made:
 
 
 def make_entries(made: Made) -> dict[str, Entry]:
-    """Return what is known of each artifact; one that cannot be used has its error."""
+    """Return an entry for each artifact; an unusable one holds its error."""
     known = find_targets()
     return {name: _entry(made, name, known) for name in made.names}
 
@@ -100,7 +100,7 @@ def _entry(made: Made, name: str, known: Mapping[str, Target]) -> Entry:
 
 
 def _plan(target: Target, manifest: Mapping[str, Any]) -> Plan | Refusal:
-    """Return with which backend's runner an artifact runs, or why there is none."""
+    """Return the plan with the backend whose runner runs an artifact, or why it is missing."""
     try:
         registered = find_backends().get(target.backend)
     except EdgeoptError as error:
@@ -126,7 +126,7 @@ def _exported(plan: Plan, folder: Path, manifest: Mapping[str, Any]) -> Exported
 def _read_run(file: Path) -> Run:
     try:
         run = Run.from_json(file.read_text("utf-8"))
-        run.source  # noqa: B018 - a run without a source is none
+        run.source  # noqa: B018 - a run without a source is invalid
     except FileNotFoundError as error:
         raise BadInputError(f"there is no {RUN} in {file.parent}", hint=AGAIN) from error
     except (OSError, ValueError, LookupError, TypeError, AttributeError, StopIteration) as error:

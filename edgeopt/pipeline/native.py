@@ -1,4 +1,4 @@
-"""Times artifacts on a device without Python: by a benchmark program that the user names, one after another."""
+"""Time artifacts one by one on a device without Python, with the user's benchmark program."""
 
 from __future__ import annotations
 
@@ -32,31 +32,31 @@ if TYPE_CHECKING:
     from edgeopt.pipeline.request import ExportSettings, Progress
 
 ANY = "x"
-"""A path that stands for any."""
+"""A placeholder for any path."""
 SIGNALLED = 128
-"""A shell adds this to the number of the signal that ended a program."""
+"""A shell adds this to the number of the signal that killed a program."""
 
 
 @dataclass(frozen=True, slots=True)
 class NativeProgram:
-    """A benchmark program, and the device without Python that it is for."""
+    """A benchmark program for a device without Python."""
 
     device: RemoteDevice
     file: Path
 
     def refuse_unfit(self, plans: Iterable[Plan | Refusal]) -> list[Plan | Refusal]:
-        """Return the plans, those refused whose backend knows no benchmark program."""
+        """Return the plans; refuse those whose backend does not support a benchmark program."""
         return [self._fit(plan) if isinstance(plan, Plan) else plan for plan in plans]
 
     def time(self, entry: Entry, settings: ExportSettings, progress: Progress) -> None:
-        """Put what the program says of an artifact into its entry, else the error; other entries are not touched."""
+        """Store the program's times for an artifact, or the error, in its entry only."""
         progress.stage(entry.name, f"timing it with {self.file.name}")
         try:
             times = again_when_cut(self.device, lambda: self._time(entry, settings), progress.say)
             entry.native = schema.Native(program=self.file.name, threads=settings.threads, **asdict(times))
         except EdgeoptError as error:
             entry.error = error
-        except Exception as error:  # noqa: BLE001 - whatever a stranger's backend does, it is one row
+        except Exception as error:  # noqa: BLE001 - any failure of a third-party backend is one row
             entry.error = PluginError(f"it does not keep the contract: {in_words(error)}")
         progress.done(entry.name, f"failed: {entry.error.message}" if entry.error else "measured")
 
@@ -70,12 +70,13 @@ class NativeProgram:
         return Refusal(plan.target, plan.plugin, error)
 
     def _time(self, entry: Entry, settings: ExportSettings) -> NativeTimes:
-        """Return what the program says of one artifact.
+        """Return the times that the program reports for one artifact.
 
         Raises:
-            DeviceError: It does not run it, or says something that is no answer.
+            DeviceError: The program fails, takes too long, or prints an unreadable result.
+            PluginError: The backend does not return a command for this artifact.
         """
-        if entry.exported is None or entry.folder is None:  # pragma: no cover - what was exported is there
+        if entry.exported is None or entry.folder is None:  # pragma: no cover - only exported artifacts are timed
             raise DeviceError("it is not there any more")
         backend = entry.exported.plan.backend
         main = push_artifact(self.device, entry.folder, entry.exported.main_in(entry.folder))
@@ -96,10 +97,10 @@ class NativeProgram:
 
 
 def choose_native(file: Path | None, device: Device, facts: Facts, progress: Progress) -> NativeProgram | None:
-    """Return what times the artifacts where the device has no Python and the user named a program, else None.
+    """Return the user's benchmark program if the device lacks Python, else None.
 
     Raises:
-        BadInputError: The program is no file.
+        BadInputError: The program is not a file.
     """
     if file is None:
         return None
@@ -112,5 +113,5 @@ def choose_native(file: Path | None, device: Device, facts: Facts, progress: Pro
 
 
 def _ending(code: int) -> str:
-    """Return how a program ended, in words."""
+    """Describe how a program ended."""
     return f"was ended by signal {code - SIGNALLED}" if code > SIGNALLED else f"ended with exit code {code}"

@@ -1,4 +1,4 @@
-"""Whether a device can run an artifact: the processor has what its file needs, and Python what its runner requires."""
+"""Check whether a device meets the needs of an artifact's file and its runner's requirements."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 
 def unmet_needs(facts: Facts, target: str, needs: Iterable[str] | None, fallback: str) -> UnavailableError | None:
-    """Return why an artifact must not run on a device, None if nothing is known to speak against it.
+    """Return why an artifact must not run on a device, or None if no obstacle is known.
 
     Args:
-        facts: What the device is.
+        facts: The facts of the device.
         target: The name of the target.
-        needs: As in `Artifact.needs`; None if they are not known.
+        needs: As in `Artifact.needs`; None if they are unknown.
         fallback: As in `Artifact.fallback`.
     """
     lacking = missing(needs or (), facts.machine, facts.details)
@@ -44,10 +44,10 @@ def unmet_needs(facts: Facts, target: str, needs: Iterable[str] | None, fallback
 
 
 def declared(manifest: Mapping[str, Any]) -> tuple[tuple[str, ...] | None, str]:
-    """Return needs and fallback of an artifact from its manifest; the needs are None if it does not declare them.
+    """Return an artifact's needs, None if undeclared, and its fallback, from its manifest.
 
     Raises:
-        TypeError: They are not what edgeopt writes.
+        TypeError: They do not have the form that edgeopt writes.
     """
     needs, fallback = manifest.get("needs"), manifest.get("fallback", "")
     if needs is not None and not (isinstance(needs, list) and all(isinstance(need, str) for need in needs)):
@@ -58,14 +58,14 @@ def declared(manifest: Mapping[str, Any]) -> tuple[tuple[str, ...] | None, str]:
 
 
 def find_misfits(folders: Iterable[Path], device: str) -> dict[Path, EdgeoptError | None]:
-    """Return, for each artifact, why it cannot run on a device, or None.
+    """Return for each artifact why it cannot run on a device, or None if it can.
 
     Args:
-        folders: The artifacts.
-        device: A name or an address, as `open_device` takes it.
+        folders: The folders of the artifacts.
+        device: A name or an address, as for `open_device`.
 
     Raises:
-        UsageError: No device has that name.
+        UsageError: The device's name is unknown.
         DeviceError: The device does not answer.
     """
     opened = open_device(device)
@@ -77,7 +77,7 @@ def find_misfits(folders: Iterable[Path], device: str) -> dict[Path, EdgeoptErro
 
 
 def _misfit(folder: Path, facts: Facts, preflight: Preflight) -> EdgeoptError | None:
-    """Return why an artifact cannot run on a device, or None."""
+    """Return why an artifact cannot run on a device, or None if it can."""
     try:
         manifest = read_manifest(folder)
         needs, fallback = declared(manifest)
@@ -98,7 +98,7 @@ def _misfit(folder: Path, facts: Facts, preflight: Preflight) -> EdgeoptError | 
 
 
 def _undeclared(manifest: Mapping[str, Any], needs: tuple[str, ...] | None, facts: Facts) -> UnavailableError | None:
-    """Return that it is not known whether an int8 artifact is right on a processor without VNNI."""
+    """Return an error if an int8 artifact may be incorrect on this processor, for lack of VNNI."""
     metadata = manifest.get("metadata") or {}
     if not isinstance(metadata, dict):
         raise TypeError(f"metadata is {metadata!r}")
@@ -112,5 +112,5 @@ def _undeclared(manifest: Mapping[str, Any], needs: tuple[str, ...] | None, fact
 
 
 def _processor(facts: Facts) -> str:
-    """Return a device with the name of its processor."""
+    """Return a device's address with the name of its processor."""
     return f"{facts.uri} ({facts.cpu})" if facts.cpu else facts.uri

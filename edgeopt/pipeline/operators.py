@@ -1,4 +1,4 @@
-"""Asks every artifact that was timed where its time goes, operator by operator, in a process of its own."""
+"""Measure the operator times of every timed artifact, each in a separate process."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from edgeopt.pipeline.workspace import Workspace
 
 MOST_SECONDS = 1.0
-"""About how long an artifact is run for this, at most: shares settle sooner than a latency does."""
+"""Approximate maximum run time of an artifact: shares converge sooner than a latency."""
 NO_FUNCTION = "its runner does not tell the time of operators"
 SAID_ON_PURPOSE = "RuntimeError: "
-"""Stands before a sentence that a runner raised as the contract asks."""
+"""Prefix of a message that a runner raised in accordance with the contract."""
 
 
 def measure_operators(  # noqa: PLR0913 - each is a part of its own
@@ -36,15 +36,15 @@ def measure_operators(  # noqa: PLR0913 - each is a part of its own
     settings: ExportSettings,
     progress: Progress,
 ) -> None:
-    """Put the operators of every artifact that was timed into its entry, or why there are none; nothing else changes.
+    """Store each timed artifact's operators, or why they are missing, in its entry; change nothing else.
 
-    It is for after the timing: no figure of the table is measured while a profiler runs.
+    Call it after the timing: no figure of the table may be measured while a profiler runs.
     """
     gone: DeviceGoneError | None = None
     for entry in entries:
         if not entry.is_timed or entry.error is not None:
             continue
-        if gone is not None:  # it was waited for; the others need not wait as long again
+        if gone is not None:  # the reconnect limit has passed; do not wait again
             entry.operators_problem = gone.message
             continue
         progress.stage(entry.name, "timing its operators")
@@ -60,10 +60,10 @@ def measure_operators(  # noqa: PLR0913 - each is a part of its own
 
 
 def read_operators(answer: dict[str, Any]) -> tuple[Operator, ...]:
-    """Return the operators that a harness told, the slowest first.
+    """Return the operators in a harness's answer, slowest first.
 
     Raises:
-        DeviceError: It told none, or nonsense; the message says why.
+        DeviceError: They are missing or invalid; the message gives the reason.
     """
     if "error" in answer:
         raise DeviceError(str(answer["error"]["message"]).removeprefix(SAID_ON_PURPOSE))
@@ -82,10 +82,10 @@ def _ask(
     """Return the operators of one artifact.
 
     Raises:
-        EdgeoptError: They cannot be told; the message says why.
-        ValueError, TypeError, KeyError: What was answered only looks like an answer.
+        EdgeoptError: They are not available; the message gives the reason.
+        ValueError, TypeError, KeyError: The answer is malformed.
     """
-    if entry.exported is None or entry.folder is None:  # pragma: no cover - what was timed is there
+    if entry.exported is None or entry.folder is None:  # pragma: no cover - timed artifacts exist
         raise DeviceError("it is not there any more")
     plan, main = entry.exported.plan, entry.exported.main_in(entry.folder)
     with open_harness(

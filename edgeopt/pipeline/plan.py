@@ -1,4 +1,4 @@
-"""What is to be done: each chosen target with its backend and its options, before anything heavy is loaded."""
+"""Plan a run, before loading anything heavy: each chosen target with its backend and options."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One target that can be tried."""
+    """A target that can be exported, with its backend and options."""
 
     target: Target
     registered: RegisteredBackend
     options: dict[str, Any]
-    """Every option of the backend, by name."""
+    """All options of the backend by name."""
 
     @property
     def backend(self) -> type[Backend]:
@@ -36,18 +36,18 @@ class Plan:
 
     @property
     def plugin(self) -> str:
-        """Distribution and version of the plugin."""
+        """The plugin's distribution and version."""
         return self.registered.plugin.origin
 
     @property
     def environment(self) -> OwnEnvironment | None:
-        """The environment that it works in, where it is not edgeopt's."""
+        """The backend's own environment; None is edgeopt's."""
         return self.registered.environment
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """One target that cannot be tried here, and why."""
+    """A target that cannot be used here, and why."""
 
     target: Target
     plugin: str
@@ -55,16 +55,16 @@ class Refusal:
 
 
 def make_plan(targets: Iterable[Target], settings: Iterable[str]) -> list[Plan | Refusal]:
-    """Pair every target with its backend and its options, in the order of the targets.
+    """Pair every target with its backend and options, in the order of the targets.
 
     Args:
         targets: The chosen targets.
-        settings: Texts `key=value` or `target.key=value` from `--set`. A plain key goes to every target whose backend
-            has such an option.
+        settings: `key=value` or `target.key=value` from `--set`. A plain key applies to every target whose backend has
+            this option.
 
     Raises:
-        UsageError: An option is unknown or has a wrong type.
-        BadInputError: A target file has such an option, or names a backend that does not exist.
+        UsageError: An option is unknown or has the wrong type.
+        BadInputError: A target file contains such an option, or names a backend that does not exist.
     """
     chosen = list(targets)
     wanted = [_parse(text, chosen) for text in settings]
@@ -81,7 +81,7 @@ def make_plan(targets: Iterable[Target], settings: Iterable[str]) -> list[Plan |
 
 
 def checked(target: Target) -> Target:
-    """Return a target, with a problem where its backend or its options do not exist."""
+    """Return a target, with a problem if its backend or options are invalid."""
     try:
         make_plan([target], [])
     except BadInputError as error:
@@ -92,12 +92,12 @@ def checked(target: Target) -> Target:
 def refuse_unfit(
     plans: Iterable[Plan | Refusal], device: Device, sizes: Mapping[str, int] | None = None
 ) -> list[Plan | Refusal]:
-    """Return the plans, those refused whose runner needs what the device does not have, or cannot load.
+    """Return the plans; refuse those whose runner's needs the device does not meet, or that it cannot load.
 
     Args:
         plans: The plans.
-        device: Where they are to run.
-        sizes: The bytes of the artifacts that exist, by target.
+        device: The device that is to run the artifacts.
+        sizes: Sizes of existing artifacts in bytes, by target.
     """
     preflight = Preflight(device)
     known = sizes or {}
@@ -112,7 +112,7 @@ def _fit(plan: Plan, preflight: Preflight, size_bytes: int) -> Plan | Refusal:
 
 
 def _parse(text: str, targets: list[Target]) -> tuple[str | None, str, str]:
-    """Split `target.key=value`; the target is None where it was left out."""
+    """Split `target.key=value`; return None for an omitted target."""
     path, equals, value = text.partition("=")
     if not equals or not path:
         raise UsageError(f"--set {text!r} is not key=value", hint="for instance --set quantizer=converter")
@@ -126,7 +126,7 @@ def _parse(text: str, targets: list[Target]) -> tuple[str | None, str, str]:
 
 
 def _plan(target: Target, wanted: list[tuple[str | None, str, str]]) -> Plan | Refusal:
-    """Plan one target; a broken or unavailable backend is a refusal, a wrong option an error."""
+    """Plan one target; a broken or unavailable backend gives a refusal, an invalid option raises."""
     registry = find_backends()
     if target.problem is not None:
         return Refusal(target, "", target.problem)

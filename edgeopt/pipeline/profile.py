@@ -1,4 +1,4 @@
-"""Measures artifacts that exist, on one device or on several at once, and says how true they are."""
+"""Measure existing artifacts and their fidelity, on one device or several at once."""
 
 from __future__ import annotations
 
@@ -43,29 +43,29 @@ SOURCE_UNTIMED = "a profile times artifacts, not the model"
 
 @dataclass(frozen=True, slots=True)
 class Profiles:
-    """What became of a profile: one run for each device, in the order in which they were named."""
+    """The outcome of a profile: one run per device, in the order in which they were named."""
 
     runs: tuple[Run, ...]
     documents: tuple[str, ...]
-    """By run, the file in its folder that holds it."""
+    """Per run, the name of its file in the folder of the artifacts."""
     code: ExitCode
     failure: Exception | None = None
-    """What ended one of the runs early; they hold what was found all the same."""
+    """The error that ended one of the runs early; `runs` hold all findings nevertheless."""
 
     def to_json(self) -> str:
-        """Return all runs as one document."""
+        """Return all runs as one JSON document."""
         return to_json({"schema": 1, "runs": [run.to_dict() for run in self.runs]})
 
 
 @dataclass(slots=True, kw_only=True)
 class ProfileJob(Job):
-    """Measures artifacts that exist, on one device."""
+    """Measures existing artifacts on one device."""
 
     reference: Reference | None
-    """None where no answers of the source model are kept; then nothing is compared with it."""
+    """None if outputs of the source model were not kept; then fidelity is not measured."""
 
     def judge(self) -> None:
-        """Let every artifact answer the evaluation feeds, and compare what it says with what the source said."""
+        """Run every artifact on the evaluation feeds, and compare its outputs with the source's."""
         for entry in self.found.entries.values():
             if entry.error is not None or entry.exported is None or self._stopping.is_set():
                 continue
@@ -78,7 +78,7 @@ class ProfileJob(Job):
 
 @dataclass(frozen=True, slots=True)
 class _Basis:
-    """What is the same for all devices, and takes its time to read: it is read once."""
+    """Data shared by all devices; read only once, since that is slow."""
 
     made: Made
     kept: Reference | None
@@ -87,12 +87,12 @@ class _Basis:
 
     @classmethod
     def read(cls, made: Made, scratch: Path, seed: int) -> _Basis:
-        """Read the artifacts, and the feeds with the source's answers; noise where no answers are kept."""
+        """Read the artifacts and the reference; use noise as feeds if the reference is missing."""
         kept = load_reference(made.folder, made.run.model.sha256)
         return cls(made, kept, kept.feeds if kept else _noise(made, scratch, seed), make_entries(made))
 
     def findings(self, device: str, settings: ExportSettings) -> Findings:
-        """Return what is known before the profile on one device begins."""
+        """Return the initial findings for one device."""
         run = self.made.run
         return Findings(
             started=now(),
@@ -111,7 +111,7 @@ class _Basis:
 
 @dataclass(slots=True, kw_only=True)
 class _OneDevice:
-    """The profile on one device, in a thread of its own."""
+    """The profile on one device, run in a thread."""
 
     name: str
     settings: ExportSettings
@@ -121,22 +121,22 @@ class _OneDevice:
     reference: Reference | None
     failure: Exception | None = None
     run: Run | None = None
-    """What was found, in the end."""
+    """The findings; set at the end."""
     _job: ProfileJob | None = None
     _device: Device | None = None
     _cancelled: bool = False
 
     def carry_out(self) -> None:
-        """Reach the device and measure; whatever ends it early, what is known is kept in `run`."""
+        """Connect to the device and measure; if this ends early, keep the findings so far in `run`."""
         for step in (self._measure, self._let_go):
             try:
                 step()
-            except Exception as error:  # noqa: BLE001, PERF203 - other devices go on, and what was found is kept
+            except Exception as error:  # noqa: BLE001, PERF203 - other devices go on, and findings are kept
                 self._give_up(error)
         self._save()
 
     def cancel(self) -> None:
-        """End it, from another thread; what was measured stays."""
+        """Cancel the profile from another thread; keep the measurements so far."""
         self._cancelled = True
         if self._job is not None:
             self._job.cancel()
@@ -147,7 +147,7 @@ class _OneDevice:
         if self.name != LOCAL:
             self.progress.stage(self.name, "reaching the device")
         self._device = device = find_device(self.name)
-        if self._cancelled:  # before there was a device to close
+        if self._cancelled:  # `cancel` came before there was a device to close
             raise StoppedError(STOPPED)
         device.connect()
         device.claim(self.progress.say, self.settings.timeout_s)
@@ -186,8 +186,8 @@ class _OneDevice:
             self._device.close()
 
     def _give_up(self, error: Exception) -> None:
-        """Mark what is not done, with what ended the profile."""
-        if self._cancelled:  # what was under way fails when its device is closed
+        """Mark incomplete entries with the error that ended the profile."""
+        if self._cancelled:  # closing the device makes the current step fail
             error = StoppedError(STOPPED)
         known = error if isinstance(error, EdgeoptError) else EdgeoptError(f"a bug in edgeopt: {in_words(error)}")
         if known is not error:
@@ -198,12 +198,12 @@ class _OneDevice:
                 entry.error = entry.error or known
 
     def _save(self) -> None:
-        """Make the run of what was found, and write it into its document."""
+        """Make the run from the findings, and write it to its document."""
         if self._cancelled and self._job is not None:
             self._job.stop()
         try:
             self.run = make_run(self.found)
-        except Exception as error:  # noqa: BLE001 - it must not cost what was found on other devices
+        except Exception as error:  # noqa: BLE001 - it must not cost the findings on other devices
             self.failure = error
             bug = EdgeoptError(f"a bug in edgeopt: {in_words(error)}")
             entries = {name: Entry(entry.plan, bug) for name, entry in self.found.entries.items()}
@@ -215,20 +215,20 @@ class _OneDevice:
 
 
 def run_profile(path: Path, devices: tuple[str, ...], settings: ExportSettings, progress: Progress) -> Profiles:
-    """Measure the artifacts below `path` on every device: devices on this machine in turn, all others at once.
+    """Measure the artifacts at `path` on every device: on this machine in turn, on others at once.
 
-    A device that cannot be reached is a run whose rows say so, and the others go on. Each run is written into
-    `profile-DEVICE.json` in the folder of the artifacts, even when the user interrupts.
+    If a device cannot be reached, the rows of its run report it, and the others continue. Each run is written to
+    `profile-DEVICE.json` in the folder of the artifacts, even if the user interrupts it.
 
     Args:
         path: The folder of a model that `edgeopt export` wrote, or one artifact in it.
-        devices: Names or addresses; this machine when there are none.
-        settings: As for an export; what concerns the model and the options of backends is not looked at.
-        progress: Is told what is going on.
+        devices: Names or addresses; this machine if empty.
+        settings: As for an export; those for the model and for the options of backends are ignored.
+        progress: Receives progress messages.
 
     Raises:
-        BadInputError: There is no artifact, or the folder cannot be written to.
-        UsageError: An artifact is named that does not exist, or a device twice.
+        BadInputError: The folder does not contain an artifact, or is not writable.
+        UsageError: A named artifact does not exist, or a device is named twice.
     """
     names = devices or (LOCAL,)
     if doubled := [name for name in names if [slug(other) for other in names].count(slug(name)) > 1]:
@@ -256,31 +256,31 @@ def run_profile(path: Path, devices: tuple[str, ...], settings: ExportSettings, 
             raise
     found = tuple(run.run for run in runs if run.run is not None)
     failure = next((run.failure for run in runs if run.failure is not None), None)
-    # One artifact whose own folder was given is asked for by name, too.
+    # An artifact whose own folder was given counts as requested by name.
     named = (*split_names(settings.targets), *(made.names if made.folder != path.absolute() else ()))
     code = max(_code(run, settings, named) for run in found)
     return Profiles(found, tuple(run.workspace.document for run in runs), code, failure)
 
 
 def _carry_out(runs: Iterable[_OneDevice]) -> None:
-    """Carry all out, those on this machine one after another; a Ctrl-C ends them, and what they wait for."""
+    """Run all profiles, those on this machine in turn; on Ctrl-C, cancel them and their pending work."""
     threads = [threading.Thread(target=_one_after_another, args=(group,)) for group in _apart(runs)]
     try:
         for thread in threads:
             thread.start()
-        for thread in threads:  # nothing may wake up here meanwhile: it may be this machine that is measured
+        for thread in threads:  # block without polling: this machine may be the one being measured
             thread.join()
     except BaseException:
         for run in runs:
             run.cancel()
-        # A thread that the Ctrl-C has met in the middle of its start cannot be joined.
+        # A thread that was interrupted while starting cannot be joined.
         while set(threads) & set(threading.enumerate()):
             time.sleep(POLL_S)
         raise
 
 
 def _apart(runs: Iterable[_OneDevice]) -> list[list[_OneDevice]]:
-    """Return the runs in groups that can be carried out at once: those on this machine would disturb each other."""
+    """Group the runs for running at once; those on this machine share a group, to avoid disturbance."""
     here: list[_OneDevice] = []
     groups = [here]
     for run in runs:
@@ -297,7 +297,7 @@ def _one_after_another(runs: Iterable[_OneDevice]) -> None:
 
 
 def _code(run: Run, settings: ExportSettings, named: tuple[str, ...]) -> ExitCode:
-    """Return the exit code of one run; a ranking without a best counts only where the user stated a bound."""
+    """Return the exit code of one run; a missing best artifact counts only if the user stated a bound."""
     is_stated = settings.min_agreement is not None or settings.min_sqnr_db is not None
     code = exit_code(run if is_stated else replace(run, ranking=None), named)
     is_judged = any(row.status == "ok" and row.fidelity is not None for row in run.results[1:])
@@ -307,13 +307,13 @@ def _code(run: Run, settings: ExportSettings, named: tuple[str, ...]) -> ExitCod
 
 
 def _noise(made: Made, scratch: Path, seed: int) -> Path:
-    """Return feeds of noise, for artifacts whose reference is gone: their time can still be told."""
+    """Return feeds of noise for artifacts without a reference, which can still be timed."""
     ranges = {spec.name: (0.0, 1.0) for spec in made.inputs}
     return noise_feeds(made.inputs, ranges, scratch / "feeds", seed=seed).evaluation
 
 
 def _data(made: Made, reference: Reference | None) -> DataRecord:
-    """Return the data of the export, with what of it is kept."""
+    """Return the data record of the export, limited to the samples that were kept."""
     data = made.run.data
     if reference is None:
         return replace(data, evaluation=replace(data.evaluation, source="noise", count=0, labelled=False))
@@ -322,26 +322,26 @@ def _data(made: Made, reference: Reference | None) -> DataRecord:
 
 @dataclass(frozen=True, slots=True)
 class _Prefixed:
-    """Progress of one device among several: what it tells begins with the device's name."""
+    """Progress of one device among several; its messages begin with the device's name."""
 
     progress: Progress
     prefix: str
 
     @classmethod
     def of(cls, progress: Progress, name: str, names: tuple[str, ...]) -> Progress:
-        """Return what tells the progress of one device."""
+        """Return the progress of one device; without a prefix if it is the only one."""
         return progress if len(names) == 1 else cls(progress, name)
 
     def stage(self, key: str, text: str) -> None:
-        """Tell what a part is busy with."""
+        """Report the current step of a part."""
         self.progress.stage(self._named(key), text)
 
     def done(self, key: str, text: str) -> None:
-        """Tell that a part has ended."""
+        """Report the end of a part."""
         self.progress.done(self._named(key), text)
 
     def say(self, text: str) -> None:
-        """Tell something that belongs to the whole profile."""
+        """Report a message about the whole profile."""
         self.progress.say(f"{self.prefix}: {text}")
 
     def _named(self, key: str) -> str:

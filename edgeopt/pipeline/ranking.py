@@ -1,4 +1,4 @@
-"""Which artifact is the best one to ship to this device, and why each of the others is not."""
+"""Rank the artifacts for shipping to this device, and explain why others are not the best."""
 
 from __future__ import annotations
 
@@ -18,15 +18,14 @@ if TYPE_CHECKING:
 
 DEFAULT_MIN_AGREEMENT = 0.98
 DEFAULT_MIN_SQNR_DB = 20.0
-"""A signal ten times as large as the error."""
+"""The signal is ten times as large as the error."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """How true an artifact must be to be shipped at all; None asks for nothing.
+    """Minimum accuracy of an artifact to be shipped; None sets no minimum.
 
-    Where the user states neither, each model is judged by what it can be judged by: classifiers by their agreement,
-    others by their SQNR.
+    If the user states neither, the default for classifiers is a minimum agreement, for other models a minimum SQNR.
     """
 
     min_agreement: float | None = None
@@ -34,11 +33,11 @@ class Bound:
 
     @property
     def is_stated(self) -> bool:
-        """Whether the user said what to ask for."""
+        """Whether the user stated a bound."""
         return self.min_agreement is not None or self.min_sqnr_db is not None
 
     def for_model(self, results: Sequence[schema.Result]) -> Bound:
-        """Return what is asked of the artifacts of one model."""
+        """Return the bound for the artifacts of one model."""
         if self.is_stated:
             return self
         if any(r.fidelity is not None and r.fidelity.top1_agreement is not None for r in results):
@@ -48,7 +47,7 @@ class Bound:
 
 @dataclass(frozen=True, slots=True)
 class _Candidate:
-    """An artifact that may be shipped: it is true enough, and its time is known."""
+    """An artifact that may be shipped: it meets the bound, and its time is known."""
 
     result: schema.Result
     measurement: Measurement
@@ -63,7 +62,7 @@ class _Candidate:
 
     @property
     def error(self) -> float:
-        """How far it is from the source, for two that are equal in all else; lower is truer."""
+        """Distance from the source, to break ties; lower is more accurate."""
         fidelity = self.result.fidelity
         if fidelity is None or fidelity.is_exact:
             return float("-inf")
@@ -71,7 +70,7 @@ class _Candidate:
 
 
 class _Field:
-    """All candidates, and how each of them does beside each other one."""
+    """All candidates, and the speed-up of each over every other."""
 
     def __init__(self, candidates: Sequence[_Candidate], design: Design) -> None:
         self._candidates = candidates
@@ -82,11 +81,11 @@ class _Field:
 
     @property
     def is_decided(self) -> bool:
-        """Whether each has a verdict beside each other one; where one has none, which is the fastest is not known."""
+        """Whether every pair has a verdict; otherwise, the fastest is unknown."""
         return all(speedup is not None and speedup.verdict is not None for speedup in self._speedups.values())
 
     def placed(self) -> Iterator[schema.Ranked]:
-        """Yield each candidate with its place and what it has against the best."""
+        """Yield each candidate with its place and its comparison with the best."""
         best, *others = self._ordered()
         yield schema.Ranked(best.name, 1, "")
         for place, candidate in enumerate(others, start=2):
@@ -97,7 +96,7 @@ class _Field:
                 yield schema.Ranked(candidate.name, place, reason, *facts)
 
     def _ordered(self) -> list[_Candidate]:
-        """Return the candidates from the best on: again and again the best of those that are left."""
+        """Return the candidates from best to worst, by repeatedly taking the best of the rest."""
         left, ordered = list(self._candidates), []
         while left:
             ordered.append(self._best(left))
@@ -105,18 +104,18 @@ class _Field:
         return ordered
 
     def _best(self, candidates: Sequence[_Candidate]) -> _Candidate:
-        """Return, of those that none is faster than, the smallest, then the truest; the name decides between equals."""
-        # Side by side, each of three may be faster than the next one; then all of them count.
+        """Return the smallest of the fastest; ties go to the most accurate, then to the first name."""
+        # In pairwise comparisons, each of three may be faster than the next; then all of them count as fastest.
         fastest = [one for one in candidates if not self._ahead(one, candidates)] or candidates
         return min(fastest, key=lambda one: (one.size_bytes, one.error, one.name))
 
     def _ahead(self, candidate: _Candidate, others: Sequence[_Candidate]) -> dict[str, verdicts.Speedup]:
-        """Return which of the others are faster than a candidate, and what the candidate has beside each of them."""
+        """Return the others that are faster than a candidate, each with the candidate's speed-up over it."""
         found = {o.name: self._speedups[candidate.name, o.name] for o in others if o is not candidate}
         return {name: speedup for name, speedup in found.items() if speedup and speedup.verdict == "slower"}
 
     def _why_behind(self, candidate: _Candidate, best: _Candidate, speedup: verdicts.Speedup) -> str:
-        """Return in a few words what decided that a candidate is not the best."""
+        """Return a short reason why a candidate is not the best."""
         ahead = self._ahead(candidate, self._candidates)
         if best.name in ahead:
             return _slower(speedup)
@@ -133,7 +132,7 @@ class _Field:
 
 
 def _undecided(speedup: verdicts.Speedup, best: _Candidate) -> str:
-    """Return that a candidate cannot be told from the best one, how far apart they are, and what would decide."""
+    """Describe an undecided comparison: the possible difference, and the `--seconds` to decide it."""
     facts = list(filter(None, [quantities.within(speedup.within)]))
     if speedup.seconds_needed:
         facts.append(f"--seconds {speedup.seconds_needed:g} would probably decide")
@@ -143,23 +142,23 @@ def _undecided(speedup: verdicts.Speedup, best: _Candidate) -> str:
 def rank(
     results: Sequence[schema.Result], measurements: Mapping[str, Measurement], design: Design, *, bound: Bound
 ) -> schema.Ranking:
-    """Return the artifacts in the order in which one would ship them.
+    """Return the artifacts by preference for shipping.
 
-    The best is the fastest that is true enough and within its budget. Of those that none is faster than, which a stated
-    smallest effect decides (see `verdicts`), the smallest is taken, then the truest. Where two of them have no verdict
-    beside each other, there is no best.
+    The best is the fastest that meets the bound and its budget. If several are not measurably slower than any other,
+    judged by a stated smallest effect (see `verdicts`), the smallest of them wins, then the most accurate. If any two
+    candidates lack a verdict, the best is unknown.
 
     Args:
-        results: The rows of a run; the source is a candidate like any other.
-        measurements: What was measured, by target.
-        design: What the verdicts depend on besides the samples.
-        bound: How true an artifact must be.
+        results: The rows of a run; the source is a candidate as well, but exempt from the bound.
+        measurements: The measurements by target.
+        design: The session's inputs to the verdicts besides the samples.
+        bound: The minimum accuracy of an artifact.
     """
     asked = bound.for_model(results)
     candidates, losers = [], []
     for result in results:
         if result.target == schema.SOURCE_TARGET and result.error is None and result.untimed:
-            continue  # nobody wanted to ship it, and its own row says why it was not timed
+            continue  # it is not a candidate for shipping, and its own row says why it was not timed
         reason = _why_no_candidate(result, measurements.get(result.target), asked)
         if reason is None:
             candidates.append(_Candidate(result, measurements[result.target]))
@@ -177,7 +176,7 @@ def rank(
 
 
 def _why_no_candidate(result: schema.Result, measurement: Measurement | None, bound: Bound) -> str | None:
-    """Return why a row cannot be shipped or judged, or None."""
+    """Return why a row cannot be shipped or judged, or None if it can."""
     if result.error is not None:
         return f"{result.status}: {result.error.message}"
     if result.native is not None:
@@ -192,7 +191,7 @@ def _why_no_candidate(result: schema.Result, measurement: Measurement | None, bo
 
 
 def _misses(fidelity: schema.Fidelity | None, bound: Bound) -> Iterator[str]:
-    """Yield where an artifact is less true than what is asked for."""
+    """Yield the reasons why an artifact does not meet the bound."""
     if fidelity is None:
         yield "not compared with the source"
         return
@@ -211,7 +210,7 @@ def _misses(fidelity: schema.Fidelity | None, bound: Bound) -> Iterator[str]:
 
 
 def _slower(speedup: verdicts.Speedup) -> str:
-    """Return how much slower a candidate is than what it was compared with."""
+    """Describe how much slower a candidate is than the other artifact, with the interval."""
     low, high = speedup.ci95 or (speedup.ratio, speedup.ratio)
     number, interval = quantities.ratio_range(1 / speedup.ratio, (1 / high, 1 / low))
     return f"{number} slower ({interval})"

@@ -1,7 +1,7 @@
-"""What the source model answered to a few feeds, kept beside the artifacts: a profile judges them by it later.
+"""The source model's outputs for some feeds, by which a later profile judges the artifacts.
 
-The folder `reference` holds the first evaluation feeds, the answers to them, the labels where there are some, and the
-hash of the model that gave the answers. Neither the model nor TensorFlow is needed again.
+The folder `reference` holds the first evaluation feeds, the outputs for them, the labels if available, and the hash of
+the model that produced the outputs. A profile then needs neither the model nor TensorFlow.
 """
 
 from __future__ import annotations
@@ -22,27 +22,27 @@ if TYPE_CHECKING:
 
 FOLDER, INDEX = "reference", "index.json"
 MOST_BYTES = 8 << 20
-"""About how much of the feeds and the answers is kept; a single feed is kept whatever its size."""
+"""Approximate limit for feeds and outputs together; one feed is kept regardless of its size."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """Feeds, and what the source model answered to them."""
+    """Feeds, and the source model's outputs for them."""
 
     feeds: Path
-    """A folder as the harness reads it; it holds a whole number of feeds."""
+    """A folder in the format that the harness reads, with a whole number of feeds."""
     outputs: Mapping[str, Array]
     """By name; the first axis is the sample."""
     labels: Array | None
     samples: int
-    """How many there are."""
+    """Number of samples."""
 
 
 def save_reference(workspace: Workspace, feeds: FeedSet, outputs: Mapping[str, Array], model_sha256: str) -> None:
-    """Keep a part of the evaluation feeds and of what the source model answered to them.
+    """Save the first evaluation feeds and the source model's outputs for them.
 
     Raises:
-        OSError: It cannot be written, or something else is in its place.
+        OSError: The folder cannot be written, or exists and was not written by edgeopt.
     """
     import numpy as np
 
@@ -72,10 +72,10 @@ def save_reference(workspace: Workspace, feeds: FeedSet, outputs: Mapping[str, A
 
 
 def load_reference(folder: Path, model_sha256: str) -> Reference | None:
-    """Return what was kept of a model in the folder of its run.
+    """Return the reference in the folder of a model's run.
 
     Returns:
-        None where that is nothing, is broken, or is of another model.
+        None if the reference is missing, broken, or from another model.
     """
     import numpy as np
     from numpy.lib.format import open_memmap
@@ -86,7 +86,7 @@ def load_reference(folder: Path, model_sha256: str) -> Reference | None:
         if index["model"] != model_sha256:
             return None
         for file in index["inputs"].values():
-            open_memmap(place / file, mode="r")  # the harness reads it, and each artifact would fail for a broken one
+            open_memmap(place / file, mode="r")  # check it here: in the harness, every artifact would fail on it
         outputs = {name: np.array(open_memmap(place / file, mode="r")) for name, file in index["outputs"].items()}
         labels = np.array(open_memmap(place / "labels.npy", mode="r")) if (place / "labels.npy").is_file() else None
         return Reference(place, outputs, labels, int(index["count"]) * int(index["batch"]))

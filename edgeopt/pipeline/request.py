@@ -1,4 +1,4 @@
-"""What one run is asked to do, and how it tells what it is doing."""
+"""The settings of a run, and its progress messages."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from edgeopt.errors import UsageError
 
 LEAST_MEMORY_BYTES = 64 << 20
-"""Not even Python and NumPy run in less."""
+"""Python and NumPy alone do not run in less."""
 NUMBERS: dict[str, tuple[str, float, float]] = {
     "jobs": ("--jobs", 1, 1024),
     "timeout_s": ("--timeout", 0.001, 10**7),
@@ -23,74 +23,74 @@ NUMBERS: dict[str, tuple[str, float, float]] = {
     "batch": ("--batch", 1, 10**6),
     "seed": ("--seed", 0, (1 << 63) - 1),
 }
-"""By setting: how it is called on the command line, the least and the largest value."""
+"""By setting: its command-line option, its minimum and its maximum."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExportSettings:
-    """Everything that a user can ask of one run; the defaults are those of the command line."""
+    """All settings of one run; the defaults are those of the command line."""
 
     model: Any = None
-    """A path, `keras:NAME`, a Keras model in memory, or None: what `edgeopt.toml` names, else the embedded demo."""
+    """A path, `keras:NAME`, a Keras model in memory, or None: the model in `edgeopt.toml`, else the embedded demo."""
     targets: tuple[str, ...] = ()
-    """Names of targets, also several in one text with commas; `all` stands for every target."""
+    """Names of targets, each also a comma-separated list; `all` selects every target."""
     targets_dirs: tuple[Path, ...] = ()
-    """Folders with target files, beside `targets/` in the current folder."""
+    """Folders with target files, in addition to `targets/` in the current folder."""
     out: Path = Path("dist")
     data: Path | None = None
-    """A `.npz` of feeds; None is seeded noise."""
+    """A `.npz` of feeds; None is the project's or the demo's data for its own model, else seeded noise."""
     device: str | None = None
-    """Where to run what was exported; None is what the targets name, else `local`."""
+    """The device that runs the artifacts; None is the one named by the targets, else `local`."""
     native_program: Path | None = None
-    """A benchmark program of the user's that times the artifacts on a device without Python."""
+    """The user's benchmark program, which times the artifacts on a device without Python."""
     settings: tuple[str, ...] = ()
-    """Texts `key=value` or `target.key=value` for the options of the backends."""
+    """Options of backends, as `key=value` or `target.key=value`."""
     jobs: int | None = None
-    """How many exports run at once; None is what cores and memory allow."""
+    """Number of exports at once; None is as many as cores and memory allow."""
     timeout_s: float = 900.0
-    """How long one export, or one answer of a running artifact, may take."""
+    """Time limit for one export, or for one answer of a running artifact."""
     memory_limit_bytes: int | None = None
-    """How much memory one child process may use; None is nine tenths of what is free when the run begins."""
+    """Memory limit of one child process; None is nine tenths of the free memory."""
     timing: bool = True
-    """Whether to time the artifacts; without it they are exported and compared with the model."""
+    """Whether to time the artifacts; if not, they are only exported and compared with the model."""
     seconds: float = 2.0
-    """How long each artifact is timed, at most; a clear comparison takes less, and a slow model `min_iterations`."""
+    """Maximum timing of each artifact; less if a comparison is clear, more if a slow model needs `min_iterations`."""
     min_iterations: int = 100
-    """How often each artifact is run, at least."""
+    """Minimum number of timed inferences per artifact."""
     rank: bool = False
-    """Whether to tell which artifact to ship; those that are near the best are then measured until that is clear."""
+    """Whether to recommend an artifact to ship; those near the best are then measured until their order is clear."""
     min_agreement: float | None = None
-    """For the ranking: the least share of feeds with the source's answer, from 0 to 1."""
+    """For the ranking: minimum share of samples on which an artifact must agree with the source, from 0 to 1."""
     min_sqnr_db: float | None = None
-    """For the ranking: the least signal-to-noise ratio."""
+    """For the ranking: minimum signal-to-noise ratio of the outputs."""
     ops: bool = False
-    """Whether to ask, after the timing, how long each operator takes; see `Result.operators`."""
+    """Whether to measure the time of each operator after the timing; see `Result.operators`."""
     sustained_s: float | None = None
-    """How long each artifact runs on, alone, after all other timing; see `Result.sustained`. None is not at all."""
+    """Duration for which each artifact runs alone after all other timing, or None; see `Result.sustained`."""
     threads: int = 1
     batch: int = 1
     input_shapes: tuple[str, ...] = ()
-    """Texts `96,96,3` or `NAME=96,96,3`, without the batch."""
+    """Shapes without the batch, as `96,96,3` or `NAME=96,96,3`."""
     input_ranges: tuple[str, ...] = ()
-    """Texts `0,255` or `NAME=0,255`: what noise is drawn from."""
+    """Ranges of noise, as `0,255` or `NAME=0,255`."""
     signature: str | None = None
     weights: str | None = None
     custom_modules: tuple[str, ...] = ()
     trusted: bool = False
-    """Whether code that is stored in the model file may run."""
+    """Whether code stored in the model file may run."""
     allow_degenerate: bool = False
-    """Whether outputs that are constant, all zero or NaN are let through."""
+    """Whether to accept outputs that are constant, all zero or not finite."""
     seed: int = 0
     resume: bool = False
-    """Whether a profile that was ended is taken up where it ended."""
+    """Whether to resume an interrupted profile."""
     command: tuple[str, ...] = ()
-    """How the run was asked for, as it is written into the run."""
+    """The command that started the run, for the document."""
 
     def __post_init__(self) -> None:
-        """Refuse numbers that nothing could be done with, before anything is done.
+        """Refuse invalid numbers before the run starts.
 
         Raises:
-            UsageError: A number is not between its bounds, or no number; or two settings exclude each other.
+            UsageError: A value is not a number or is out of bounds, or two settings exclude each other.
         """
         if self.rank and not self.timing and self.min_agreement is None and self.min_sqnr_db is None:
             raise UsageError("a ranking needs times", hint="leave out --rank or --no-timing")
@@ -103,23 +103,23 @@ class ExportSettings:
 
 
 class Progress(Protocol):
-    """Is told what is going on; `key` is a target or another part of the run. May be called from several threads."""
+    """Receives messages, possibly from several threads; `key` is a target or another part of the run."""
 
     def stage(self, key: str, text: str) -> None:
-        """`key` is now busy with `text`."""
+        """Report `text` as the current step of `key`."""
         ...
 
     def done(self, key: str, text: str) -> None:
-        """`key` has ended, with `text` as the outcome."""
+        """Report the end of `key`, with `text` as its outcome."""
         ...
 
     def say(self, text: str) -> None:
-        """Tell something that belongs to the whole run."""
+        """Report a message about the whole run."""
         ...
 
 
 class Silence:
-    """Progress that nobody watches."""
+    """Progress that discards all messages."""
 
     def stage(self, key: str, text: str) -> None:
         """Say nothing."""

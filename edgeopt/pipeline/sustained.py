@@ -1,4 +1,4 @@
-"""Lets every artifact that was timed run on for minutes, and keeps what became of its latency."""
+"""Run every timed artifact continuously for minutes, and record how its latency changes."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ def measure_sustained(  # noqa: PLR0913 - each is a part of its own
     progress: Progress,
     stopping: threading.Event,
 ) -> None:
-    """Put into the entry of every artifact that was timed how it does when it runs on, or why that is not known.
+    """Store each timed artifact's sustained performance, or why it is missing, in its entry.
 
-    The source model is left out: it is not what is shipped. It is for after all other measuring, since it heats the
-    device. An artifact that fails in it has failed, as one does that dies while it is timed.
+    The source model is left out, since it is not shipped. Call this after all other measurements, since it heats the
+    device. An artifact that fails here has failed, as if it had died during timing.
     """
     entries = list(entries)
     for entry in entries:
@@ -65,7 +65,7 @@ def measure_sustained(  # noqa: PLR0913 - each is a part of its own
     )
     try:
         endurance.run()
-    finally:  # a Ctrl-C too leaves what was measured
+    finally:  # also keep the measurements after Ctrl-C
         _take(endurance, timed)
 
 
@@ -74,7 +74,7 @@ def _was_timed(entry: Entry) -> bool:
 
 
 def _take(endurance: Endurance, timed: dict[str, Entry]) -> None:
-    """Keep what was found, and why it is not more."""
+    """Store the results, and why they are missing or incomplete."""
     found = endurance.found
     noise = {name: reversal(stretch.parts) for name, stretch in found.items()}
     cold = winners({name: stretch.cold for name, stretch in found.items()}, noise)
@@ -87,12 +87,13 @@ def _take(endurance: Endurance, timed: dict[str, Entry]) -> None:
             entry.sustained_problem = problem.message
         elif name not in found or found[name].hot is None:
             entry.sustained_problem = STOPPED
-        if name in endurance.errors and not isinstance(problem, UsageError):  # what was asked does not fit it
+        # A UsageError means that the request does not suit the artifact, not that the artifact failed.
+        if name in endurance.errors and not isinstance(problem, UsageError):
             entry.error = problem
 
 
 def _record(stretch: Stretch, *, is_cold: bool, is_hot: bool) -> Sustained:
-    """Return what one artifact gave, as the run keeps it."""
+    """Return the sustained record of one artifact."""
     parts, first, last = stretch.parts, stretch.cold, stretch.hot
     slowdown = last.median_s / first.median_s if last and last.median_s and first.median_s else None
     return Sustained(

@@ -1,4 +1,4 @@
-"""Times every artifact, and the source model where it can run, side by side, in processes of their own."""
+"""Time every artifact, and the source model if it can run, side by side in separate processes."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def make_session(  # noqa: PLR0913 - each is a part of its own
     journal: Journal,
     free_bytes: int | None,
 ) -> Session:
-    """Return a session that measures every entry, and the source model where it can run on the device."""
+    """Return a session that measures every entry, and the source model if it is given."""
     subjects = make_subjects(saved_model, entries, feeds, device=device, workspace=workspace, settings=settings)
     wanted = Settings(
         seconds=settings.seconds,
@@ -66,7 +66,7 @@ def make_subjects(  # noqa: PLR0913 - each is a part of its own
     workspace: Workspace,
     settings: ExportSettings,
 ) -> list[Subject]:
-    """Return what a device needs to run every entry that has an artifact, and the source model where it is given."""
+    """Return the subject of every entry that has an artifact, and of the source model if it is given."""
 
     def subject(  # noqa: PLR0913, PLR0917 - each is a fact of its own
         name: str,
@@ -99,5 +99,5 @@ def make_subjects(  # noqa: PLR0913 - each is a part of its own
 
 
 def spreads(found: dict[str, Measurement]) -> dict[str, float]:
-    """Return how far the rounds of each measurement lay apart, relative to its median."""
+    """Return the relative spread of the rounds of each measurement; see `round_spread`."""
     return {name: round_spread(measurement) for name, measurement in found.items() if measurement.launches}

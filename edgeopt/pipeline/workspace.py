@@ -1,4 +1,4 @@
-"""The folder of one run: what stays (artifacts, logs, `run.json`) and what goes when the run ends."""
+"""The folder of one run: permanent results (artifacts, logs, `run.json`) and temporary files."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ ELSEWHERE = "move it away, or choose another folder with --out"
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
-    """`folder` keeps the results; `scratch`, inside it, is removed when the context ends, whatever happened."""
+    """`folder` keeps the results; `scratch`, inside it, is always removed when the context ends."""
 
     folder: Path
     scratch: Path
     document: str = RUN
-    """The file in `folder` that the run is written into."""
+    """The name of the run's file in `folder`."""
     logs: str = "logs"
-    """The folder in `folder` for the logs."""
+    """The path of the logs in `folder`."""
 
     @classmethod
     def create(cls, out: Path, model: str) -> Workspace:
-        """Make the folder of `model` under `out`, and remove what a killed run may have left there.
+        """Create the folder of `model` in `out`, and remove leftovers of killed runs.
 
         Raises:
-            BadInputError: The folder cannot be written to.
+            BadInputError: The folder is not writable.
         """
         folder = out.absolute() / model
         try:
@@ -61,10 +61,10 @@ class Workspace:
 
     @contextmanager
     def claim(self) -> Iterator[None]:
-        """Keep other runs out of the folder, which gets the logs and the document of this one.
+        """Lock the folder, which receives this run's logs and document, against other runs.
 
         Raises:
-            BadInputError: Another run is writing to it, or something is in the place of what this one must write.
+            BadInputError: Another run is writing to it, or an existing file or folder blocks this one's output.
         """
         with _locked(self.folder):
             if (self.folder / RUN).is_dir():
@@ -75,18 +75,18 @@ class Workspace:
             yield
 
     def log(self, name: str) -> Path:
-        """Return the log file called `name`; it is kept after the run."""
+        """Return the path of the log called `name`, which is kept after the run."""
         return self.folder / self.logs / f"{name}.log"
 
     def journal(self, device: str) -> Path:
-        """Return the file for what is measured on a device, as it comes."""
+        """Return the path of the journal of measurements on a device."""
         return self.folder / f"profile-{slug(device)}.jsonl"
 
     def for_device(self, device: str) -> Workspace:
-        """Return the part of this one that belongs to a profile on one device of several.
+        """Return the part of this workspace for a profile on one of several devices.
 
         Raises:
-            BadInputError: The folder cannot be written to.
+            BadInputError: The folder is not writable.
         """
         name = slug(device)
         part = replace(self, scratch=self.scratch / name, document=f"profile-{name}.json", logs=f"logs/{name}")
@@ -98,10 +98,10 @@ class Workspace:
         return part
 
     def start_log(self, name: str) -> Path:
-        """Return the log file called `name`, without what an older run wrote.
+        """Remove an earlier run's log called `name`, and return its path.
 
         Raises:
-            BadInputError: Something else is in its place.
+            BadInputError: The old log cannot be removed; it may be a folder.
         """
         file = self.log(name)
         try:
@@ -112,22 +112,22 @@ class Workspace:
 
     @property
     def temporary(self) -> Path:
-        """Where a worker's libraries put their temporary files: they go when the run ends."""
+        """The folder for temporary files of a worker's libraries; removed when the run ends."""
         return self.scratch / TEMPORARY
 
     def staged(self, target: str) -> Path:
-        """Return the new, empty folder that the artifact of `target` is written to."""
+        """Create and return an empty folder for the artifact of `target`."""
         staged = self.scratch / "exports" / target
         shutil.rmtree(staged, ignore_errors=True)
         staged.mkdir()
         return staged
 
     def discard(self, target: str) -> None:
-        """Remove what was written for `target` so far."""
+        """Remove the files written for `target` so far."""
         shutil.rmtree(self.scratch / "exports" / target, ignore_errors=True)
 
     def save(self, text: str) -> None:
-        """Write the document of the run, whole or not at all.
+        """Write the document of the run atomically.
 
         Raises:
             BadInputError: It cannot be written; the disk may be full.
@@ -138,7 +138,7 @@ class Workspace:
             except OSError as error:
                 if full_disk(error) is None:
                     raise
-                self.make_room()  # nobody needs the feeds and the outputs any more
+                self.make_room()  # the feeds and outputs are no longer needed
                 self._write(text)
         except OSError as error:
             raise cannot_write(self.folder, error) from error
@@ -149,7 +149,7 @@ class Workspace:
         temporary.replace(self.folder / self.document)
 
     def make_room(self) -> None:
-        """Remove what the run needed on its way: feeds, outputs, what was not published."""
+        """Remove the run's intermediate files: feeds, outputs, unpublished artifacts."""
         for place in self.scratch.iterdir():
             if place.is_dir():
                 shutil.rmtree(place, ignore_errors=True)
@@ -164,20 +164,20 @@ class Workspace:
 
 
 def slug(device: str) -> str:
-    """Return a device's address as a part of a file's name: `pi5`, `ssh-pi-raspberrypi-22`."""
+    """Convert a device's address to a part of a file name: `pi5`, `ssh-pi-raspberrypi-22`."""
     return re.sub(r"[^A-Za-z0-9._]+", "-", device).strip("-.") or "device"
 
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Lock a folder; the lock ends with the process, however that ends.
+    """Lock a folder; the lock ends at the latest with the process, even if that is killed.
 
     Raises:
         BadInputError: Another process holds it.
     """
     opened = os.open(folder, os.O_RDONLY)
     try:
-        with suppress(OSError):  # some network file systems have no locks
+        with suppress(OSError):  # some network file systems do not support locks
             try:
                 fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -189,7 +189,7 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def cannot_write(folder: Path, error: OSError) -> BadInputError:
-    """Return the error for an output folder that refuses a file."""
+    """Return the error for an output folder that is not writable."""
     hint = "free some space, or choose another folder with --out"
     if error.errno not in (errno.ENOSPC, errno.EDQUOT):
         hint = "choose another folder with --out"
@@ -197,7 +197,7 @@ def cannot_write(folder: Path, error: OSError) -> BadInputError:
 
 
 def _owner_is_alive(scratch: Path) -> bool:
-    """Whether the process that made a scratch folder still runs; its number is in the folder's name."""
+    """Return whether the process that made a scratch folder, and is named in it, still runs."""
     number = scratch.name.removeprefix(SCRATCH_PREFIX).partition("-")[0]
     try:
         os.kill(int(number), 0)

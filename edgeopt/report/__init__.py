@@ -1,1 +1,1 @@
-"""What a run found out, drawn for people: the table, the answer in a sentence, the notebook view."""
+"""Present a run to people: the table, the answer in a sentence, the notebook view."""

@@ -1,4 +1,4 @@
-"""JSON as edgeopt writes it everywhere: strict and UTF-8, whatever a stranger put into it."""
+"""Write JSON for all of edgeopt: strict and UTF-8, even with untrusted content."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from edgeopt.errors import readable
 
 
 def to_json(document: Any, *, indent: int | None = 1) -> str:
-    """Return a document as JSON that every reader takes: no NaN, no infinity, no lone surrogate."""
+    """Return a document as JSON that every parser accepts: no NaN, infinity or lone surrogate."""
     return json.dumps(_plain(document), indent=indent, allow_nan=False, ensure_ascii=False)
 
 
 def _plain(value: Any) -> Any:
-    """Return `value` in JSON's own types: a number that JSON cannot hold is null, anything unknown is its text."""
+    """Return `value` in JSON types; a number that is not finite becomes null, an unknown type its text."""
     if value is None or isinstance(value, (bool, int)):
         return value
     if isinstance(value, float):

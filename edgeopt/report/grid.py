@@ -1,7 +1,7 @@
-"""Lays rows out in columns for a width: figures get briefer first, then columns are left out, from the right.
+"""Lay out rows in columns for a width: shorten figures first, then drop columns from the right.
 
-It differs from a general table in what a report needs: a text may run to the right over cells that are empty, a row
-may have notes of its own below it, some columns are never left out, and a long word (a path) is never broken.
+Unlike in a general table, a text may extend over empty cells to its right, a row may have its own notes below it, some
+columns are never dropped, and a long word (a path) is never broken.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ T = TypeVar("T")
 GAP = 2
 NOTE_INDENT = 2
 _WORD = re.compile(r"\S+(?:(?<=\d) (?:%|[kMG]?B|dB|[mµ]?s)(?!\w)\S*)?")
-"""A word, or a number with its unit, which must not stand alone on the next line."""
+"""A word, or a number with its unit, which must stay on the same line."""
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column: one that is `kept` stays at any width, for one that is `wanted` others get briefer."""
+    """A column; never dropped if `kept`; others are shortened to make room for it if `wanted`."""
 
     heading: str
     right: bool = True
@@ -35,10 +35,10 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """What stands in one column of one row; `brief` says the same in less room.
+    """One column of one row; `brief` is a shorter form of the text.
 
-    With `short`, the text may run to the right over empty cells; where there is no room for it, `short` stands in its
-    place and the text goes below the row, as a note.
+    With `short`, the text may extend over empty cells to its right; if it does not fit, `short` replaces it and the
+    text becomes a note below the row.
     """
 
     text: str = ""
@@ -72,7 +72,7 @@ def lay_out(columns: Sequence[Column], rows: Sequence[Row], width: int) -> Itera
 
 
 def fits(columns: Sequence[Column], rows: Sequence[Row], width: int) -> bool:
-    """Whether `width` has room for all columns, with figures made brief where that helps."""
+    """Return whether all columns fit into `width`, with figures shortened if needed."""
     brief = _brief_enough(columns, list(rows), width)
     return _fitting(columns, _widths(columns, brief), width) == len(columns)
 
@@ -80,12 +80,12 @@ def fits(columns: Sequence[Column], rows: Sequence[Row], width: int) -> bool:
 def in_tables(
     items: Sequence[T], make: Callable[[Sequence[T]], tuple[list[Column], list[Row]]], width: int
 ) -> Iterator[tuple[list[Column], list[Row]]]:
-    """Yield columns and rows of as few tables as have room for all items.
+    """Yield columns and rows of as few tables as all items fit into.
 
     Args:
-        items: What has a column each.
-        make: Makes the table of some of them.
-        width: The room; it does not count where it is 0.
+        items: Items with one column each.
+        make: Makes the table of some items.
+        width: Maximum width; 0 is unlimited.
     """
     while items:
         count = len(items)
@@ -99,7 +99,7 @@ def in_tables(
 
 
 def wrapped(text: str, width: int, *, indent: int = 0, style: str = "") -> Iterator[Text]:
-    """Yield `text` in lines of at most `width`, broken between words only: a path that is cut cannot be copied."""
+    """Yield `text` in lines of at most `width`, broken between words only: a split path cannot be copied."""
     line = ""
     for word in _WORD.findall(text):
         if line and indent + cell_len(f"{line} {word}") > width:
@@ -115,7 +115,7 @@ def _unbroken(*parts: str | tuple[str, str]) -> Text:
 
 
 def _brief_enough(columns: Sequence[Column], rows: list[Row], width: int) -> list[Row]:
-    """Return the rows with as many columns made brief, from the right, as the wanted columns need to fit."""
+    """Return the rows with columns shortened, from the right, until the wanted columns fit."""
     wanted = max((i + 1 for i, column in enumerate(columns) if column.kept or column.wanted), default=0)
     for index in reversed(range(len(columns))):
         if _fitting(columns, _widths(columns, rows), width) >= wanted:
@@ -131,7 +131,7 @@ def _brief(cell: Cell) -> Cell:
 
 
 def _widths(columns: Sequence[Column], rows: Sequence[Row]) -> list[int]:
-    """Return the width that every column needs; a text that runs over its edge needs none."""
+    """Return the width of every column; a text that extends beyond its column does not count."""
     widths = [cell_len(column.heading) for column in columns]
     for row in rows:
         for index, cell in enumerate(row.cells):
@@ -143,7 +143,7 @@ def _widths(columns: Sequence[Column], rows: Sequence[Row]) -> list[int]:
 
 
 def _fitting(columns: Sequence[Column], widths: Sequence[int], width: int) -> int:
-    """Return how many columns, from the left, fit into `width`."""
+    """Return the number of columns, from the left, that fit into `width`."""
     kept = max((i + 1 for i, column in enumerate(columns) if column.kept), default=0)
     count = len(columns)
     while count > kept and sum(widths[:count]) + GAP * (count - 1) > width:
@@ -152,7 +152,7 @@ def _fitting(columns: Sequence[Column], widths: Sequence[int], width: int) -> in
 
 
 def _room_cells(cells: Sequence[Cell], index: int) -> int:
-    """Return over how many cells a text at `index` may run: its own and the empty ones that follow."""
+    """Return the number of cells for a text at `index`: its own and the empty ones that follow."""
     after = (i for i in range(index + 1, len(cells)) if cells[i].text)
     return next(after, len(cells)) - index
 
@@ -160,7 +160,7 @@ def _room_cells(cells: Sequence[Cell], index: int) -> int:
 def _line(
     columns: Sequence[Column], widths: Sequence[int], cells: Sequence[Cell], width: int
 ) -> tuple[Text, list[tuple[str, str]]]:
-    """Return one row as text, and what had to move below it."""
+    """Return one row as text, and the notes that had to move below it."""
     line, moved = _unbroken(), []
     index = 0
     while index < len(cells):

@@ -1,4 +1,4 @@
-"""A run as a notebook shows it: the same columns, sentences and notes as on the terminal, in HTML."""
+"""Show a run in a notebook as HTML, with the same columns, sentences and notes as on the terminal."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def as_html(run: Run) -> str:
-    """Return the run as one piece of HTML; everything that comes from outside is escaped."""
+    """Return the run as one HTML fragment; all external text is escaped."""
     columns, rows = columns_of(run), rows_of(run)
     used = [i for i, column in enumerate(columns) if column.kept or any(row.cells[i].text for row in rows)]
     parts = [
@@ -43,7 +43,7 @@ def as_html(run: Run) -> str:
 
 
 def _section(title: str, found: Iterator[tuple[list[Column], list[Row]]], sentences: Sequence[str]) -> list[str]:
-    """Return a part of the run that was asked for: its tables, and what they say in sentences."""
+    """Return an optional section of the run: its tables, and its sentences."""
     parts = []
     for columns, rows in found:
         every = range(len(columns))

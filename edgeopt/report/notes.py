@@ -1,4 +1,4 @@
-"""What to know about a run beside its figures: warnings, errors with what to do, doubts about the machine."""
+"""Notes on a run: warnings, errors with hints, doubts about the machine."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def notes(run: Run) -> list[str]:
-    """Return every note of a run, each once."""
+    """Return all notes on a run, without duplicates."""
     found = [*map(plain, (*run.notes, *run.model.warnings)), *_about_data(run), *_about_control(run)]
     concerned: dict[str, list[str]] = {}
     for result in run.results:
@@ -31,13 +31,13 @@ def notes(run: Run) -> list[str]:
 
 
 def shown_path(path: str) -> str:
-    """Return a path as a user would type it: relative where it is below the current folder."""
+    """Return a path as a user would type it: relative if it is below the current folder."""
     below = Path(path).is_absolute() and Path(path).is_relative_to(Path.cwd())
     return plain(os.path.relpath(path) if below else path)
 
 
 def _about_data(run: Run) -> Iterator[str]:
-    """Say what noise instead of real feeds means for the figures."""
+    """Yield the effect of noise instead of real feeds on the figures."""
     done = []
     if any(is_on_noise(run, result) for result in run.results):
         done.append("calibrated")
@@ -46,12 +46,12 @@ def _about_data(run: Run) -> Iterator[str]:
         done.append("compared")
     if done:
         worth = ", which says little about real inputs" if compared else ""
-        # Only an export takes feeds; this may be a profile of what it wrote.
+        # Only an export takes feeds; this may be a profile of its artifacts.
         yield f"{' and '.join(done)} on noise{worth}; export with real feeds: --data FILE.npz"
 
 
 def _about_control(run: Run) -> Iterator[str]:
-    """Yield what two copies of one artifact differ by on this device."""
+    """Yield the difference between two copies of one artifact on this device."""
     control = run.control
     if control is None:
         return
@@ -65,7 +65,7 @@ def _about_control(run: Run) -> Iterator[str]:
 
 
 def _about(result: Result) -> Iterator[str]:
-    """Yield what to know of one result; what its row says already is left out."""
+    """Yield the notes on one result, without those in its row."""
     for warning in result.warnings:
         if warning != result.untimed:
             yield plain(warning)
@@ -83,7 +83,7 @@ def _about(result: Result) -> Iterator[str]:
 
 
 def _about_time(result: Result) -> Iterator[str]:
-    """Yield what to know of the time that one result took."""
+    """Yield the notes on the timing of one result."""
     accelerator = result.artifact.metadata.get("accelerator") if result.artifact else None
     if result.latency is not None and accelerator:
         yield f"ran on {plain(accelerator)}"
@@ -98,7 +98,7 @@ def _about_time(result: Result) -> Iterator[str]:
 
 
 def _about_unclear(compared: Comparison) -> str:
-    """Return how to find out whether an artifact is faster than the source."""
+    """Return how to decide whether an artifact is faster than the source."""
     text = "faster or slower than the source is unclear"
     if bound := quantities.within(compared.within):
         text += f" ({bound})"
@@ -111,7 +111,7 @@ def _about_unclear(compared: Comparison) -> str:
 
 
 def _is_near_one_percent(compared: Comparison) -> bool:
-    """Whether a difference is known well enough to say that no measurement decides whether it is below 1 %."""
+    """Return whether a difference is known to be too near 1 % for any measurement to decide."""
     if compared.speedup is None or compared.within is None:
         return False
     effect = abs(compared.speedup - 1)
@@ -119,7 +119,7 @@ def _is_near_one_percent(compared: Comparison) -> bool:
 
 
 def _about_native(native: Native) -> str:
-    """Return what the figures of a benchmark program are, and what they are not."""
+    """Return the meaning and the limits of a benchmark program's figures."""
     what = "mean" if native.median_s is None else "median"
     return (
         f"the {what} of {native.count:,} inferences, timed by {plain(native.program)}; its outputs are not known, so"

@@ -1,4 +1,4 @@
-"""Where the time goes: a table of the slowest operators, one column for every artifact that has told them."""
+"""Time by operator: a table of the slowest operators, one column for every profiled artifact."""
 
 from __future__ import annotations
 
@@ -16,53 +16,53 @@ if TYPE_CHECKING:
     from edgeopt.report.schema import Operator, Result, Run
 
 MOST_ROWS = 10
-"""How many operators have a row of their own; the others share one."""
+"""Maximum number of operators with their own row; the others share one."""
 CLOCK_S = 1e-6
-"""What is shorter is only told to be so: runtimes count in whole microseconds."""
+"""Shorter times are shown as `<1 µs`: runtimes count in whole microseconds."""
 MIXED = "mixed"
-"""In the place of the kernel where some operators of one type ran in one and some in another."""
+"""Kernel of an operator type whose operators ran in several kernels."""
 TOGETHER, LATENCY = "together", "latency"
 
 
 def profiled(run: Run) -> list[Result]:
-    """Return the results that have told their operators."""
+    """Return the results with operator times."""
     return [result for result in run.results if result.operators]
 
 
 def total_s(operators: Sequence[Operator]) -> float:
-    """Return what some operators take together."""
+    """Return the total time of some operators, in seconds."""
     return sum(operator.time_s for operator in operators)
 
 
 def named(result: Result, name: str) -> list[Operator]:
-    """Return the operators of one type, one for each kernel that ran some of them."""
+    """Return the operators of one type, one entry per kernel."""
     return [operator for operator in result.operators if operator.name == name]
 
 
 def kernel_of(operators: Sequence[Operator]) -> str:
-    """Return who ran some operators."""
+    """Return the kernel of some operators, or `MIXED`."""
     kernels = {operator.kernel for operator in operators}
     return MIXED if len(kernels) > 1 else "".join(kernels)
 
 
 def duration(time_s: float) -> str:
-    """Return a time that a runtime's profiler told."""
+    """Return a time from a runtime's profiler as text."""
     return quantities.seconds(time_s) if time_s >= CLOCK_S else "<1 µs"
 
 
 def whole_s(result: Result) -> float:
-    """Return what parts are parts of: the latency, or all operators where these take longer under the profiler."""
+    """Return the total for shares: the latency, or all operators if they take longer under the profiler."""
     return max(total_s(result.operators), result.latency.median_s if result.latency else 0.0)
 
 
 def share(time_s: float, of_s: float) -> str:
-    """Return a part of a time in whole percent."""
+    """Return a share of a time in whole percent."""
     percent = 100 * time_s / of_s if of_s else 0.0
     return f"{percent:.0f} %" if percent > 0.5 else "<1 %"  # noqa: PLR2004 - less would be rounded to 0
 
 
 def tables(run: Run, width: int) -> Iterator[tuple[list[Column], list[Row]]]:
-    """Yield columns and rows of as few tables as have room for every artifact; width does not count where it is 0."""
+    """Yield columns and rows of as few tables as all artifacts fit into; a width of 0 is unlimited."""
     results = profiled(run)
     names = _slowest(results)
     return in_tables(results, lambda some: (_columns(some), _rows(some, names, run)), width)
@@ -73,13 +73,13 @@ def _columns(results: Sequence[Result]) -> list[Column]:
 
 
 def _slowest(results: Sequence[Result]) -> list[str]:
-    """Return the types of operators, the slowest of any artifact first."""
+    """Return the operator types, sorted by their longest time in any artifact."""
     names = dict.fromkeys(operator.name for result in results for operator in result.operators)
     return sorted(names, key=lambda name: -max(total_s(named(result, name)) for result in results))
 
 
 def _rows(results: Sequence[Result], names: Sequence[str], run: Run) -> list[Row]:
-    """Return a row for each of the slowest types, one for the others, and two for the whole."""
+    """Return a row for each of the slowest types, one for the others, and two for totals."""
     names = [name for name in names if any(named(result, name) for result in results)]
     groups = [(plain(name), {name}) for name in names[:MOST_ROWS]]
     if others := set(names[MOST_ROWS:]):
@@ -92,7 +92,7 @@ def _rows(results: Sequence[Result], names: Sequence[str], run: Run) -> list[Row
 
 
 def _cells(result: Result, groups: Sequence[set[str]], *, tell: bool) -> list[Cell]:
-    """Return the cells of one artifact, with times, shares and kernels below each other."""
+    """Return the cells of one artifact, with times, shares and kernels aligned."""
     lines = []
     for names in groups:
         found = [operator for operator in result.operators if operator.name in names]

@@ -1,4 +1,4 @@
-"""Text from outside (names of models, devices, messages of libraries) made safe to show on a terminal."""
+"""Make external text (model and device names, library messages) safe to show on a terminal."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ _UNSAFE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 
 
 def plain(text: object) -> str:
-    """Return `text` in one line, with everything that a terminal would obey instead of show written as an escape.
+    """Return `text` on one line, with everything that a terminal would interpret escaped.
 
-    That covers control characters, ANSI sequences, text direction marks and invisible characters. White space of
-    any kind becomes one space.
+    This covers control characters, ANSI sequences, text direction marks and invisible characters. Any white space
+    becomes one space.
     """
     joined = " ".join(str(text).split())
     if joined.isascii() and joined.isprintable():

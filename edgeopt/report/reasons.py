@@ -1,4 +1,4 @@
-"""Why an artifact is faster or slower than the truest one here: which operators, and which kernels ran them."""
+"""Explain by operators and kernels why an artifact is faster or slower than the most accurate one."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
     from edgeopt.report.schema import Operator, Result, Run
 
 WORTH_TELLING = 0.05
-"""A smaller part of the time than this explains nothing."""
+"""Minimum share of the time that explains a difference."""
 MOST_CHANGES = 4
 AS_FAST = 1.05
-"""Two latencies within this factor are called the same here; whether they are, the table says."""
+"""Two latencies within this factor are called the same here; the table has the verdict."""
 ADDING_UP = 1.25
-"""By how much operators and latency may differ before that is told."""
+"""Factor by which operators and latency may differ without a report."""
 
 
 def reasons(run: Run) -> list[str]:
-    """Return sentences about the artifacts that have told their operators."""
+    """Return sentences about the profiled artifacts."""
     results = profiled(run)
     if not results:
         return []
@@ -38,7 +38,7 @@ def reasons(run: Run) -> list[str]:
 
 
 def _truth(result: Result) -> float:
-    """Return how near the answers are to the source's."""
+    """Return the SQNR in dB, infinite if exact, minus infinity if unknown."""
     fidelity = result.fidelity
     if fidelity is None or fidelity.sqnr_db is None:
         return math.inf if fidelity is not None and fidelity.is_exact else -math.inf
@@ -46,7 +46,7 @@ def _truth(result: Result) -> float:
 
 
 def _beside(other: Result, base: Result) -> list[str]:
-    """Return what makes an artifact faster or slower than another one."""
+    """Return the reasons why an artifact is faster or slower than another."""
     largest_s = max(total_s(other.operators), total_s(base.operators))
     names = dict.fromkeys(operator.name for operator in (*other.operators, *base.operators))
     found = {name: (named(base, name), named(other, name)) for name in names}
@@ -59,7 +59,7 @@ def _beside(other: Result, base: Result) -> list[str]:
 
 
 def _verdict(other: Result, base: Result) -> str:
-    """Return how fast an artifact is beside another one, by their latencies where both have one."""
+    """Return the speed of an artifact relative to another, by latency if both have one."""
     here, there = plain(other.target), plain(base.target)
     both = other.latency is not None and base.latency is not None
     after_s, before_s = (r.latency.median_s if both and r.latency else total_s(r.operators) for r in (other, base))
@@ -69,14 +69,14 @@ def _verdict(other: Result, base: Result) -> str:
 
 
 def _times(before_s: float, after_s: float) -> str:
-    """Return a change of time as a factor, or without one where a time is too short for that."""
+    """Return a change of time, with a factor unless a time is too short for one."""
     faster = after_s <= before_s
     word, (short_s, long_s) = ("faster", (after_s, before_s)) if faster else ("slower", (before_s, after_s))
     return word if short_s < CLOCK_S else f"{quantities.ratio(long_s / short_s)} {word}"
 
 
 def _change(name: str, before: Sequence[Operator], after: Sequence[Operator], other: Result, base: Result) -> str:
-    """Return how one type of operator has changed."""
+    """Return the change in one type of operator."""
     before_s, after_s = total_s(before), total_s(after)
     if not before:
         part = share(after_s, whole_s(other))
@@ -87,7 +87,7 @@ def _change(name: str, before: Sequence[Operator], after: Sequence[Operator], ot
 
 
 def _kernels(found: dict[str, tuple[list[Operator], list[Operator]]], other: Result, base: Result) -> list[str]:
-    """Return which operators ran in other kernels than before, where they take a part of the time."""
+    """Return the operators that ran in other kernels and take a relevant share of the time."""
     moved: dict[tuple[str, str], list[str]] = {}
     for name, (before, after) in found.items():
         kernels, after_s = (kernel_of(before), kernel_of(after)), total_s(after)
@@ -105,7 +105,7 @@ def _kernel(kernel: str) -> str:
 
 
 def _doubts(result: Result) -> Iterable[str]:
-    """Yield a sentence where operators and latency do not add up."""
+    """Yield a sentence if operators and latency do not add up."""
     if result.latency is None:
         return
     inference_s, together_s = result.latency.median_s, total_s(result.operators)

@@ -1,4 +1,4 @@
-"""The table of a run: which columns it has, and what stands in them for every result."""
+"""The table of a run: its columns, and the cells of every result."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from edgeopt.report.schema import BudgetLine, Comparison, Result, Run
 
 SURELY_SAME = 1.01
-"""Both ends of an interval within this factor of 1 mean that there is no difference worth a word."""
+"""If both ends of an interval are within this factor of 1, the difference is not reported."""
 ON_NOISE = "calibrated on noise"
 NATIVE = "native, not interleaved"
 LOUD = "bold yellow"
@@ -24,12 +24,12 @@ _MEASURES = {
     "agrees": ("agrees", "SQNR", "cosine"),
     "SQNR": ("SQNR", "cosine", "largest error"),
 }
-"""The measures of fidelity to show, by the best one that a run has."""
+"""Fidelity measures to show, by the best measure of a run."""
 _STATUSES = {"ok": "green", "failed": WRONG, "unavailable": "yellow"}
 
 
 def columns_of(run: Run) -> tuple[Column, ...]:
-    """Return the columns from the most to the least important."""
+    """Return the columns, most important first."""
     first, *others = _MEASURES[judged_by(run)]
     latency = "emulated" if emulator(run) else "latency"
     return (
@@ -46,7 +46,7 @@ def rows_of(run: Run) -> list[Row]:
 
 
 def judged_by(run: Run) -> str:
-    """Return the best measure of fidelity that this run has: `accuracy`, `agrees` (top-1) or `SQNR`."""
+    """Return the best fidelity measure of this run: `accuracy`, `agrees` (top-1) or `SQNR`."""
     found = [result.fidelity for result in run.results if result.fidelity]
     if any(fidelity.accuracy is not None for fidelity in found):
         return "accuracy"
@@ -54,12 +54,12 @@ def judged_by(run: Run) -> str:
 
 
 def emulator(run: Run) -> str:
-    """Return what computes the instructions of the device; nothing where, as far as is known, a processor does."""
+    """Return the emulator that runs the device's instructions; empty if none was detected."""
     return str(run.device.details.get("emulated") or run.device.health.get("emulated") or "")
 
 
 def is_on_noise(run: Run, result: Result) -> bool:
-    """Whether the numbers inside an artifact were calibrated on noise instead of real feeds."""
+    """Return whether an artifact was calibrated on noise instead of real feeds."""
     artifact = result.artifact
     return run.data.calibration.source == "noise" and artifact is not None and artifact.calibration_feeds > 0
 
@@ -82,7 +82,7 @@ def _cells(run: Run, result: Result) -> tuple[Cell, ...]:
 
 
 def _status(result: Result) -> Cell:
-    """Return the status; a reason stands beside it where the row has room."""
+    """Return the status, with a reason beside it if the row has room."""
     style = _STATUSES[result.status]
     if result.error is None:
         return Cell("over budget", WRONG) if result.is_over_budget else Cell(result.status, style)
@@ -103,7 +103,7 @@ def _latency(run: Run, result: Result) -> Cell:
     if result.status != "ok" or (run.untimed and not emulator(run)):
         return Cell()
     if emulator(run) and result.untimed:
-        return Cell("-")  # the first line says why
+        return Cell("-")  # the first line gives the reason
     return Cell(plain(result.untimed or "not timed"), LOUD, short="-")
 
 
@@ -121,10 +121,10 @@ def _speedup(result: Result) -> Cell:
 
 
 def is_same(compared: Comparison) -> bool:
-    """Whether a difference in speed is certainly below 1 %."""
+    """Return whether a difference in speed is certainly below 1 %."""
     if compared.verdict != "same" or compared.speedup_ci95 is None:
         return False
-    # Documents of older versions say `same` of what is unclear too.
+    # Documents of older versions use `same` for unclear results too.
     low, high = compared.speedup_ci95
     return compared.within is not None or max(high, 1 / low) <= SURELY_SAME
 
@@ -135,7 +135,7 @@ def _unclear(compared: Comparison) -> Cell:
 
 
 def _fidelity(run: Run, result: Result) -> dict[str, str]:
-    """Return every measure of fidelity that this result has, by the heading of its column."""
+    """Return the fidelity measures of this result by column heading."""
     fidelity = result.fidelity
     if result.target == SOURCE_TARGET:
         return _source_accuracy(run)
@@ -159,7 +159,7 @@ def _fidelity(run: Run, result: Result) -> dict[str, str]:
 
 
 def _source_accuracy(run: Run) -> dict[str, str]:
-    """Return the accuracy of the source model; every other row states it too."""
+    """Return the accuracy of the source model, taken from another row."""
     for fidelity in (result.fidelity for result in run.results if result.fidelity):
         if fidelity.source_accuracy is not None:
             return {"accuracy": quantities.percent(fidelity.source_accuracy, fidelity.feeds)}
@@ -167,7 +167,7 @@ def _source_accuracy(run: Run) -> dict[str, str]:
 
 
 def _notes(run: Run, result: Result) -> list[tuple[str, str]]:
-    """Return what must be seen in the row itself and not only below the table."""
+    """Return the notes that must appear in the row itself, not only below the table."""
     notes = []
     if result.error is not None and (result.artifact or result.latency):
         notes.append((plain(result.error.message), WRONG))
@@ -185,7 +185,7 @@ def _notes(run: Run, result: Result) -> list[tuple[str, str]]:
 
 
 def _limit(line: BudgetLine) -> str:
-    """Return a limit and what was found, in the unit that the limit's name ends with."""
+    """Return a limit and the measured value, in the unit at the end of the limit's name."""
     shown = [_quantity(line.name, number) for number in (line.value, line.limit) if number is not None]
     word = "at least" if line.name.startswith("min_") else "at most"
     return f"{plain(line.name)[len('min_') :]} is {shown[0]}, wanted {word} {shown[-1]}"

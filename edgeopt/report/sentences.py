@@ -1,4 +1,4 @@
-"""The answer in a sentence: what an artifact is beside the source model, in time, size and fidelity."""
+"""The answer in a sentence: an artifact compared with the source model in time, size and fidelity."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from edgeopt.report.schema import Comparison, Fidelity, Ranking, Result, Run
 
 CLEARLY = 1.005
-"""A ratio of sizes nearer to 1 than this is called the same size."""
+"""Sizes within this factor of each other are called the same."""
 UNDECIDED = "which is the fastest is not known: that takes two launches in which all are timed side by side"
-"""Why there is no best among artifacts that could be shipped."""
+"""Reason why none of the artifacts that could be shipped is the best."""
 
 
 def answer(run: Run) -> list[str]:
-    """Return what the run found: the fastest artifact, and the smallest where that is another one."""
+    """Return the result of the run: the fastest artifact, and the smallest if it is another one."""
     made = [r for r in run.results if r.status == "ok" and r.target != SOURCE_TARGET and r.versus_source]
     good = [result for result in made if not result.is_over_budget]
     if not good:
@@ -44,7 +44,7 @@ def answer(run: Run) -> list[str]:
 
 
 def ranking_lines(ranking: Ranking) -> list[str]:
-    """Return which artifact to ship, under which bound, and for each other one why not."""
+    """Return the artifact to ship, the bound, and the reason against each other one."""
     asked = []
     if ranking.min_top1_agreement is not None:
         asked.append(f"gives the source's answer on at least {100 * ranking.min_top1_agreement:g} % of the feeds")
@@ -63,7 +63,7 @@ def ranking_lines(ranking: Ranking) -> list[str]:
 
 
 def sentence(run: Run, result: Result) -> str:
-    """Return one artifact beside the source model."""
+    """Return the comparison of one artifact with the source model."""
     compared = result.versus_source
     name = plain(result.target)
     facts = [*([] if run.untimed or (emulator(run) and result.untimed) else _speed(compared, result)), *_size(compared)]
@@ -74,19 +74,19 @@ def sentence(run: Run, result: Result) -> str:
 
 
 def listed(texts: Sequence[str]) -> str:
-    """Return texts as people list them: `a, b and c`."""
+    """Return texts joined as in a sentence: `a, b and c`."""
     return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} and {texts[-1]}"
 
 
 def _none_faster(good: Sequence[Result], *, is_all: bool) -> Iterator[str]:
-    """Yield that none of several artifacts is faster than the source, where each that was timed has a verdict."""
+    """Yield that none of several artifacts is faster than the source, if all timed ones have a verdict."""
     timed = [result for result in good if _speedup(result)]
     if len(good) > 1 and timed and all(_verdict(result) for result in timed):
         yield f"No artifact {'' if is_all else 'within its budget '}is measurably faster than the source here."
 
 
 def _speed(compared: Comparison | None, result: Result) -> list[str]:
-    """Return how fast it is, with the interval of the speed-up."""
+    """Return the speed relative to the source, with its interval."""
     if compared is None or compared.speedup is None or compared.speedup_ci95 is None:
         return [f"not timed here ({plain(result.untimed)})"] if result.untimed else []
     low, high = compared.speedup_ci95
@@ -105,7 +105,7 @@ def _speed(compared: Comparison | None, result: Result) -> list[str]:
 
 
 def _size(compared: Comparison | None) -> list[str]:
-    """Return how big it is."""
+    """Return the size relative to the source."""
     if compared is None or not compared.size_ratio:
         return []
     if compared.size_ratio >= CLEARLY:
@@ -116,7 +116,7 @@ def _size(compared: Comparison | None) -> list[str]:
 
 
 def _joined(facts: list[str]) -> str:
-    """Join the facts; "than the source" moves behind two comparisons."""
+    """Join the facts; "than the source" follows two comparisons."""
     than = " than the source"
     if len(facts) > 1 and facts[0].endswith(than) and not facts[1].startswith("of"):
         return f"{facts[0].removesuffix(than)} and {facts[1]}{than}"
@@ -124,7 +124,7 @@ def _joined(facts: list[str]) -> str:
 
 
 def _outputs(run: Run, fidelity: Fidelity) -> str:
-    """Return how near its outputs are to the source model's, as the end of a sentence."""
+    """Return the fidelity of the outputs, as the end of a sentence."""
     # A feed holds several samples when the batch is larger than 1.
     on = quantities.counted(fidelity.feeds, "feed" if fidelity.feeds == run.data.evaluation.count else "sample")
     if run.data.evaluation.source == "noise":
@@ -141,7 +141,7 @@ def _outputs(run: Run, fidelity: Fidelity) -> str:
 
 
 def _agreement(fidelity: Fidelity, on: str) -> str:
-    """Return how often the answer is the same, or how far the outputs lie apart where there is no answer to compare."""
+    """Return the share of same answers or, without answers to compare, the difference of the outputs."""
     if fidelity.top1_agreement is not None:
         count = fidelity.top1_agreement * fidelity.feeds
         same = f"{round(count):,} of" if abs(count - round(count)) < 1e-6 * fidelity.feeds else (
@@ -155,7 +155,7 @@ def _agreement(fidelity: Fidelity, on: str) -> str:
 
 
 def _speedup(result: Result) -> float:
-    """Return the speed-up; an artifact that was not timed is no candidate for the fastest."""
+    """Return the speed-up; 0 if not timed, so that the artifact cannot be the fastest."""
     compared = result.versus_source
     return (compared.speedup or 0.0) if compared else 0.0
 

@@ -1,4 +1,4 @@
-"""Cold and hot: a table of what became of every artifact that ran on, and who wins at both ends, in sentences."""
+"""Cold and hot: a table of the sustained runs, and sentences on the fastest artifact at both ends."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ if TYPE_CHECKING:
     from edgeopt.report.schema import Result, Run, Sustained
 
 MOST_ROWS = 12
-"""How many parts have a row; of more, the first, the last, and some between them."""
+"""Maximum number of parts with a row; of more, the first, the last and some in between."""
 MINUTE_S = 60.0
 STEADY = 1.03
-"""Parts that lie within this factor of each other, with their intervals, have not changed by anything worth a word."""
+"""Parts within this factor of each other, with their intervals, count as unchanged."""
 WARMER_C = 2.5
-"""By how much the beginnings may differ before that is told; a rest ends at 2 °C, and sensors round."""
+"""Maximum difference of start temperatures without a report; a rest ends at 2 °C, and sensors round."""
 
 
 def tables(run: Run, width: int) -> Iterator[tuple[list[Column], list[Row]]]:
-    """Yield columns and rows of as few tables as have room for every artifact; width does not count where it is 0."""
+    """Yield columns and rows of as few tables as all artifacts fit into; a width of 0 is unlimited."""
     return in_tables(_lasting(run), _table, width)
 
 
 def sentences(run: Run) -> list[str]:
-    """Return which artifact wins cold, which hot, what running on did to each, and what that is worth."""
+    """Return sentences on the method, the fastest artifacts cold and hot, the changes, and doubts."""
     found = _lasting(run)
     if not found:
         return []
@@ -37,7 +37,7 @@ def sentences(run: Run) -> list[str]:
 
 
 def _lasting(run: Run) -> list[tuple[Result, Sustained]]:
-    """Return the results that ran on, each with what came of it."""
+    """Return the results with a sustained run, each with that run."""
     return [(result, result.sustained) for result in run.results if result.sustained is not None]
 
 
@@ -61,12 +61,12 @@ def _row(title: str, texts: Sequence[str], style: str = "") -> Row:
 
 
 def _part(ran: Sustained) -> str:
-    """Return what a part is called: `minute`, or `10 s part`."""
+    """Return the name of a part: `minute`, or `10 s part`."""
     return "minute" if ran.part_s == MINUTE_S else f"{ran.part_s:g} s part"
 
 
 def _shown(count: int) -> list[int]:
-    """Return which parts have a row."""
+    """Return the indices of the parts with a row."""
     if count <= MOST_ROWS:
         return list(range(count))
     return [round(place * (count - 1) / (MOST_ROWS - 1)) for place in range(MOST_ROWS)]
@@ -83,7 +83,7 @@ def _change(ran: Sustained) -> str:
 
 
 def _temperatures(ran: Sustained) -> tuple[float, float] | None:
-    """Return how hot the device was before and after; None where it did not tell."""
+    """Return the device temperature before and after, in °C; None if not reported."""
     before, after = ran.health.get("temperature_c") or (None, None)
     return None if before is None or after is None else (before, after)
 
@@ -94,7 +94,7 @@ def _celsius(ran: Sustained) -> str:
 
 
 def _how(found: Sequence[tuple[Result, Sustained]]) -> str:
-    """Return how it was measured, and whether all began alike."""
+    """Return how it was measured, and whether all started equally warm."""
     ran = found[0][1]
     last = f"cold is the first {_part(ran)}, hot the last"
     if len(found) == 1:
@@ -113,7 +113,7 @@ def _how(found: Sequence[tuple[Result, Sustained]]) -> str:
 
 
 def _winners(found: Sequence[tuple[Result, Sustained]]) -> Iterator[str]:
-    """Yield who is the fastest, cold and hot; of a single one there is nothing to say."""
+    """Yield the fastest artifacts, cold and hot; nothing for a single artifact."""
     if len(found) == 1:
         return
     cold = {plain(result.target): ran.medians_s[0] for result, ran in found if ran.fastest_cold}
@@ -133,7 +133,7 @@ def _winners(found: Sequence[tuple[Result, Sustained]]) -> Iterator[str]:
 
 
 def _changes(found: Sequence[tuple[Result, Sustained]]) -> str:
-    """Return what running on did to each."""
+    """Return the change of each artifact in its sustained run."""
     texts, kept = [], []
     for result, ran in found:
         name = plain(result.target)
@@ -154,7 +154,7 @@ def _changes(found: Sequence[tuple[Result, Sustained]]) -> str:
 
 
 def _spread(ran: Sustained) -> float:
-    """Return how far apart the parts lie, with their intervals: the slowest over the fastest."""
+    """Return the ratio of the slowest to the fastest part, including their intervals."""
     ends = [
         ci95_s or (median_s, median_s) for median_s, ci95_s in zip(ran.medians_s, ran.ci95_s, strict=True) if median_s
     ]
@@ -162,9 +162,9 @@ def _spread(ran: Sustained) -> float:
 
 
 def _doubts(found: Sequence[tuple[Result, Sustained]], health: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what the device itself says of the time around each, but for what the notes say of the whole run.
+    """Yield the device's doubts about each sustained run, except those in the notes on the whole run.
 
-    What to do is left out: it is to cool the device, and here its heat is what was asked for.
+    Hints are left out: they are to cool the device, but here its heat is intended.
     """
     names: dict[str, list[str]] = {}
     for result, ran in found:

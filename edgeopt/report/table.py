@@ -1,4 +1,4 @@
-"""A run on the terminal: which model and device, the table, the answer, what to know, where the files are."""
+"""Show a run on the terminal: the model and device, the table, the answer, the notes, the folder."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ if TYPE_CHECKING:
 _FORMATS = {"keras": ".keras", "h5": ".h5", "saved_model": "SavedModel"}
 DEMO = "the embedded demo"
 _OBVIOUS = ("", "the command line", "the program")
-"""Who names a model that the user named: nothing to tell."""
+"""Origins of a model that are not shown: the user named it."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunView:
-    """A run that rich can print at any width; print it with `crop=False`, so that long paths stay whole."""
+    """A run that rich can print at any width; `crop=False` keeps long paths whole."""
 
     run: Run
     document: str = "run.json"
-    """The file in the folder of the run that holds it."""
+    """Name of the JSON file in the folder of the run."""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         width = options.max_width
@@ -67,7 +67,7 @@ class RunView:
 def _section(
     title: str, found: Iterator[tuple[list[Column], list[Row]]], sentences: Sequence[str], width: int
 ) -> RenderResult:
-    """Yield a part of the run that was asked for: its tables, and what they say in sentences."""
+    """Yield an optional section of the run: its tables, and its sentences."""
     for number, (columns, rows) in enumerate(found):
         yield Text("" if number else f"\n{title}", "bold")
         yield from lay_out(columns, rows, width)
@@ -78,7 +78,7 @@ def _section(
 
 
 def render(run: Run) -> RunView:
-    """Return the run as something that rich prints."""
+    """Return the run as an object that rich can print."""
     return RunView(run)
 
 
@@ -91,7 +91,7 @@ def as_text(run: Run, width: int | None = None) -> str:
 
 
 def head_line(run: Run) -> str:
-    """Return which model ran where, on which data."""
+    """Return the model, the device and the data in one line."""
     model, device = run.model, run.device
     facts = [_FORMATS.get(model.format, plain(model.format)), quantities.size(model.size_bytes)]
     if model.chosen_by not in _OBVIOUS:
@@ -102,14 +102,14 @@ def head_line(run: Run) -> str:
     address = device.uri if name else ""
     told = [plain(text) for text in (address, what, device.cpu) if text] + [*_cores(run)]
     told += [quantities.counted(threads, "thread")] if threads else []
-    place = f" ({', '.join(told)})" if told else ""  # nothing is known of a device that was not reached
-    # Nobody must take the times of an emulator for those of a board.
+    place = f" ({', '.join(told)})" if told else ""  # empty for a device that was not reached
+    # The times of an emulator must not be mistaken for those of a board.
     where = f"{plain(name or device.uri)}{', an emulated processor' if what else ''}{place}"
     return f"{plain(model.name)} ({', '.join(facts)}) on {where}, {_feeds(run)}"
 
 
 def _cores(run: Run) -> Iterator[str]:
-    """Yield which cores were used, where not all could be."""
+    """Yield the cores used, if not all were available."""
     details = run.device.details
     if cores := details.get("cores_used"):
         word = "core" if str(cores).isdecimal() else "cores"
@@ -119,7 +119,7 @@ def _cores(run: Run) -> Iterator[str]:
 
 def _feeds(run: Run) -> str:
     evaluation = run.data.evaluation
-    if not evaluation.count:  # a profile of artifacts whose reference is gone
+    if not evaluation.count:  # a profile of artifacts whose reference is missing
         return "without the source's answers"
     if evaluation.source == "noise":
         return quantities.counted(evaluation.count, "feed") + " of noise"

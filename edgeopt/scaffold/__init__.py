@@ -1,1 +1,1 @@
-"""What a new plugin starts from: the templates of a whole distribution, and the module that fills them."""
+"""Templates of a complete plugin distribution, and the module that fills them."""

@@ -1,4 +1,4 @@
-"""Writes a new plugin: a whole distribution, filled from the templates beside this module."""
+"""Write a new plugin: a complete distribution, filled from the templates next to this module."""
 
 from __future__ import annotations
 
@@ -36,32 +36,32 @@ FILES = {
     ".github/workflows/test.yml": "for your CI",
     ".gitignore": "what is made and not kept",
 }
-"""By the path of each file in the distribution: what it is for."""
+"""Purpose of each file in the distribution, by path."""
 
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """All names of a new plugin; every one follows from that of its backend, which its target has too."""
+    """All names of a new plugin, derived from the name of its backend, which its target shares."""
 
     backend: str
 
     @property
     def distribution(self) -> str:
-        """What pip installs, and the folder that is written."""
+        """Name for pip, and of the folder that is written."""
         return PREFIX + self.backend
 
     @property
     def package(self) -> str:
-        """What Python imports, and what the entry point names."""
+        """Name for Python imports, and in the entry point."""
         return self.distribution.replace("-", "_")
 
     @property
     def stem(self) -> str:
-        """The beginning of the backend's class."""
+        """Start of the backend's class name."""
         return "".join(part.capitalize() for part in self.backend.split("-"))
 
     def fill(self, text: str) -> str:
-        """Return a template with the names in their places."""
+        """Return a template with the names filled in."""
         return Template(text).substitute(
             name=self.backend,
             distribution=self.distribution,
@@ -73,12 +73,12 @@ class Names:
 
 @dataclass(frozen=True, slots=True)
 class Distribution:
-    """A distribution that was written.
+    """A written distribution.
 
     Args:
         names: Its names.
-        folder: Where it lies.
-        files: By the path of each file inside the folder: what it is for.
+        folder: Its folder.
+        files: Purpose of each file, by its path inside the folder.
     """
 
     names: Names
@@ -87,15 +87,15 @@ class Distribution:
 
 
 def write_distribution(name: str, parent: Path) -> Distribution:
-    """Write a new plugin into a folder of its own below `parent`, which is made where it is missing.
+    """Write a new plugin into its own folder below `parent`, which is created if missing.
 
     Args:
-        name: Of the backend or, with `edgeopt-` before it, of the distribution.
+        name: Name of the backend or, with the prefix `edgeopt-`, of the distribution.
         parent: The folder to write `edgeopt-NAME/` into.
 
     Raises:
-        UsageError: No plugin can be called so, or something that is installed is.
-        BadInputError: The folder exists, or cannot be written; then nothing is left of it.
+        UsageError: The name is invalid, or already taken by something installed.
+        BadInputError: The folder exists, or cannot be written; a partial folder is removed.
     """
     names = read_name(name)
     folder = parent / names.distribution
@@ -116,10 +116,10 @@ def write_distribution(name: str, parent: Path) -> Distribution:
 
 
 def read_name(name: str) -> Names:
-    """Return the names of a plugin that the user calls `name`.
+    """Return the names of a plugin from the user's `name`.
 
     Raises:
-        UsageError: No plugin can be called so, or something that is installed is.
+        UsageError: The name is invalid, or already taken by something installed.
     """
     names = Names(name.removeprefix(PREFIX))
     if not NAME.fullmatch(names.backend) or names.backend in RESERVED:
@@ -132,7 +132,7 @@ def read_name(name: str) -> Names:
 
 
 def _owners(names: Names) -> Iterator[str]:
-    """Yield what is installed here under one of the names."""
+    """Yield everything installed here under one of the names."""
     registry = find_backends()
     for name in (*registry.backends, *registry.clashes):
         if name == names.backend:
@@ -147,12 +147,12 @@ def _owners(names: Names) -> Iterator[str]:
 
 
 def _origins(backend: str, plugins: tuple[Plugin, ...]) -> str:
-    """Return the distributions that have a backend of this name."""
+    """Return the distributions that provide a backend of this name."""
     return " and ".join(p.origin for p in plugins if any(found.name == backend for found in p.backends))
 
 
 def _write(names: Names, folder: Path) -> Iterator[tuple[str, str]]:
-    """Write every file below `folder`; yield the path of each, and what it is for."""
+    """Write every file below `folder`; yield the path and purpose of each."""
     for path, purpose in FILES.items():
         template = TEMPLATES / f"{path.rpartition('/')[2].replace('$name', 'target').lstrip('.')}{SUFFIX}"
         file = folder / names.fill(path)

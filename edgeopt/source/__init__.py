@@ -1,1 +1,1 @@
-"""The source model: which one it is, how it is opened, and its normalised form that every backend starts from."""
+"""The source model: the choice of one, loading, and the normalised form that every backend starts from."""

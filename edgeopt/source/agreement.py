@@ -1,4 +1,4 @@
-"""Checks on one seeded feed that the normalised model still is the model."""
+"""Check the normalised model against the original on one seeded feed."""
 
 from __future__ import annotations
 
@@ -18,11 +18,14 @@ if TYPE_CHECKING:
     Answer = Callable[[Feed], Mapping[str, Array]]
 
 TOLERANCE, TOLERANCE_HALF = 1e-3, 5e-2
-"""Largest difference allowed, relative to the largest value of the output."""
+"""Maximum difference, relative to the largest value of the output."""
 
 
 def sample_feed(inputs: Sequence[TensorSpec], ranges: Mapping[str, tuple[float, float]], *, seed: int = 0) -> Feed:
-    """Return one feed of seeded noise within the ranges; the same for the same names, whatever their order."""
+    """Return one feed of seeded noise within the ranges.
+
+    The order of the inputs does not matter.
+    """
     import numpy as np
 
     draws = {spec.name: np.random.default_rng([seed, zlib.crc32(spec.name.encode())]) for spec in inputs}
@@ -30,7 +33,7 @@ def sample_feed(inputs: Sequence[TensorSpec], ranges: Mapping[str, tuple[float, 
 
 
 def telling_feeds(inputs: Sequence[TensorSpec], ranges: Mapping[str, tuple[float, float]]) -> list[Feed]:
-    """Return feeds on which a model whose output's size depends on the values shows that: all low, all high, noise."""
+    """Return feeds that expose data-dependent output shapes: all low, all high, noise."""
     import numpy as np
 
     ends = [
@@ -40,7 +43,7 @@ def telling_feeds(inputs: Sequence[TensorSpec], ranges: Mapping[str, tuple[float
 
 
 def _spread(spec: TensorSpec, limits: tuple[float, float], unit: NDArray[np.float64]) -> Array:
-    """Return numbers between 0 and 1 as values of an input between its limits, both included."""
+    """Scale numbers between 0 and 1 to the limits of an input, both included."""
     import numpy as np
 
     low, high = limits
@@ -52,16 +55,16 @@ def _spread(spec: TensorSpec, limits: tuple[float, float], unit: NDArray[np.floa
 
 
 def check_agreement(normalised: Answer, original: Answer, feed: Feed, *, half: bool) -> list[str]:
-    """Return warnings; raise when the normalised model answers differently from the original.
+    """Compare the normalised model with the original and return warnings.
 
     Args:
-        normalised: Answers a feed as the normalised model.
-        original: Answers a feed as the model that the user gave.
-        feed: What both are asked.
-        half: Whether the original computes in 16 bits, so that a difference is expected.
+        normalised: Returns the normalised model's outputs for a feed.
+        original: Returns the outputs of the user's model for a feed.
+        feed: Input for both.
+        half: Whether the original computes in 16 bits, so a difference is expected.
 
     Raises:
-        BadInputError: They differ.
+        BadInputError: A deterministic float32 model differs by more than `TOLERANCE`.
     """
     wanted = original(feed)
     worst = _difference(normalised(feed), wanted)
@@ -78,7 +81,7 @@ def check_agreement(normalised: Answer, original: Answer, feed: Feed, *, half: b
 
 
 def _difference(outputs: Mapping[str, Array], wanted: Mapping[str, Array]) -> float:
-    """Return the largest difference over all outputs, each relative to the largest value wanted of it."""
+    """Return the largest difference over all outputs, each relative to its largest expected value."""
     import numpy as np
 
     worst = 0.0

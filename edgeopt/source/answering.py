@@ -1,4 +1,4 @@
-"""Asks the normalised model in another Python: for a backend whose own environment has no TensorFlow."""
+"""Run the normalised model in another Python, for a backend environment without TensorFlow."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from edgeopt.contract import Array, Feed, TensorSpec
 
 ENVIRONMENT = ("PYTHONPATH", "PYTHONNOUSERSITE")
-"""What the own environment has set for itself and the other Python must not see."""
+"""Variables of the backend's own environment to hide from the other Python."""
 
 
 class Answers:
-    """The source model's answers, from a process that starts with the first question and ends with this one.
+    """The source model's answers, from a process that starts on the first feed and ends with this one.
 
     Args:
-        python: The interpreter that has TensorFlow.
+        python: Interpreter with TensorFlow.
         saved_model: The normalised SavedModel.
         inputs: Its inputs.
         outputs: Its outputs.
@@ -41,7 +41,7 @@ class Answers:
         self._process: subprocess.Popen[str] | None = None
 
     def ask(self, feed: Feed) -> dict[str, Array]:
-        """Return what the model answers to `feed`.
+        """Return the outputs for `feed`.
 
         Raises:
             ExportError: The process ended.
@@ -50,9 +50,9 @@ class Answers:
 
         process = self._started()
         with tempfile.TemporaryDirectory(dir=self._saved_model.parent) as folder:
-            # By position: an input may be called as an argument of this function.
+            # By position: an input may have the name of an argument of `np.savez`.
             np.savez(Path(folder) / "feed.npz", *(feed[name] for name in self._inputs))
-            if process.stdin is None or process.stdout is None:  # pragma: no cover - both were asked for as pipes
+            if process.stdin is None or process.stdout is None:  # pragma: no cover - both are opened as pipes
                 raise ExportError("the source model cannot be asked")
             process.stdin.write(json.dumps(folder) + "\n")
             process.stdin.flush()
@@ -75,12 +75,12 @@ class Answers:
 
 
 def main() -> None:
-    """Answer the feeds in the folders that standard input names, one a line, until it ends."""
+    """Answer the feeds in the folders listed on standard input, one per line, until it ends."""
     import numpy as np
     import tensorflow as tf
 
     said = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # what a library prints is no answer
+    os.dup2(2, 1)  # keep library output out of the answers
     loaded = tf.saved_model.load(sys.argv[1])
     function = loaded.signatures["serving_default"]
     names = sorted(function.structured_input_signature[1])

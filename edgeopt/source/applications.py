@@ -1,4 +1,4 @@
-"""Keras Applications: architectures that come with Keras, named `keras:MobileNetV2`."""
+"""Keras Applications: architectures included in Keras, written as `keras:MobileNetV2`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from edgeopt.source.choice import SourceChoice
 
 PREFIX = "keras:"
-# A list of names here answers a misspelt one without importing Keras; a test keeps it equal to what Keras has.
+# Listed here to reject a misspelt name without importing Keras; a test compares the list with Keras.
 NAMES = [
     "ConvNeXtBase",
     "ConvNeXtLarge",
@@ -63,10 +63,10 @@ ALTERNATIVES = "use --weights none, --weights FILE, or give the path of a model"
 
 
 def find_application(name: str) -> str:
-    """Return the exact name of an architecture; upper and lower case do not matter.
+    """Return the exact name of an architecture, ignoring case.
 
     Raises:
-        UsageError: Keras has no such architecture.
+        UsageError: Keras does not have this architecture.
     """
     exact = {known.lower(): known for known in NAMES}
     if name.lower() in exact:
@@ -77,10 +77,10 @@ def find_application(name: str) -> str:
 
 
 def build_application(choice: SourceChoice) -> Any:
-    """Return the Keras model of an architecture, with the weights that were asked for.
+    """Return the Keras model of an architecture with the chosen weights.
 
     Raises:
-        BadInputError: The weights cannot be fetched or do not fit, or the input shape is not possible.
+        BadInputError: The weights cannot be downloaded or do not fit, or the input shape is invalid.
     """
     import keras
 
@@ -97,7 +97,7 @@ def build_application(choice: SourceChoice) -> Any:
 
 @contextmanager
 def _short_patience() -> Iterator[None]:
-    """Give up on a silent network after seconds; Keras itself would wait for ever."""
+    """Limit waits to `DOWNLOAD_TIMEOUT_S`; Keras itself would wait forever for a silent network."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(DOWNLOAD_TIMEOUT_S)
     try:
@@ -107,7 +107,7 @@ def _short_patience() -> Iterator[None]:
 
 
 def _explain(error: Exception, choice: SourceChoice) -> BadInputError:
-    """Return what Keras said as one line with a way out."""
+    """Return a Keras error as one line with a hint."""
     name = f"{PREFIX}{choice.application}"
     text = one_line(error)
     if choice.weights == "imagenet" and (isinstance(error, OSError) or "URL fetch failure" in text):

@@ -1,4 +1,4 @@
-"""The texts in which a user gives the shape and the range of an input."""
+"""Parse the user's shapes and ranges of inputs."""
 
 from __future__ import annotations
 
@@ -17,19 +17,23 @@ RANGE_ENDS = 2
 
 
 def parse_shapes(texts: Iterable[str]) -> dict[str, tuple[int, ...]]:
-    """Return shapes by input name from texts such as `96,96,3` or `image=96,96,3`; no name is the only input.
+    """Return shapes by input name from texts such as `96,96,3` or `image=96,96,3`.
+
+    An empty name stands for the only input.
 
     Raises:
-        UsageError: A text is no shape, or an input is named twice.
+        UsageError: A text is not a shape, or an input is named twice.
     """
     return _parse(texts, _shape, "--input-shape", "96,96,3 or NAME=96,96,3, without the batch")
 
 
 def parse_ranges(texts: Iterable[str]) -> dict[str, tuple[float, float]]:
-    """Return ranges by input name from texts such as `0,255` or `image=0,255`; no name is the only input.
+    """Return ranges by input name from texts such as `0,255` or `image=0,255`.
+
+    An empty name stands for the only input.
 
     Raises:
-        UsageError: A text is no range, or an input is named twice.
+        UsageError: A text is not a range, or an input is named twice.
     """
     return _parse(texts, _range, "--input-range", "0,255 or NAME=0,255")
 

@@ -1,4 +1,4 @@
-"""Which source model is meant: the user's words turned into one record, checked without TensorFlow."""
+"""Resolve the user's options to one source model, checked without TensorFlow."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ DEMO = Path(__file__).parent / "demo" / "demo.keras"
 RUNNER = Path(__file__).with_name("runner.py")
 """Runs the normalised SavedModel on a device; never imported by the host."""
 RUNNER_REQUIRES = ("tensorflow",)
-"""What the source model's runner needs."""
+"""Requirements of the source model's runner."""
 
 
 @dataclass(frozen=True, slots=True)
 class SourceChoice:
-    """One source model and everything the user said about it; passes between processes as JSON."""
+    """One source model and all options given for it; passed between processes as JSON."""
 
     name: str
-    """Short, safe as the name of a folder."""
+    """Short, and valid as a folder name."""
     format: str
     """`keras`, `h5`, `saved_model` or `application`."""
     path: str
@@ -36,9 +36,9 @@ class SourceChoice:
     application: str
     """A name of Keras Applications; empty for a file or folder."""
     weights: str | None
-    """Of an application: `imagenet`, `none` or the absolute path of a file."""
+    """For an application: `imagenet`, `none` or the absolute path of a file."""
     input_shapes: dict[str, tuple[int, ...]]
-    """Without the batch; the empty name is the only input."""
+    """Without the batch; an empty name stands for the only input."""
     input_ranges: dict[str, tuple[float, float]]
     batch: int
     signature: str | None
@@ -53,7 +53,7 @@ class SourceChoice:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> SourceChoice:
-        """Return the record that `to_dict` wrote, also after a way through JSON."""
+        """Return the record from the values of `to_dict`, also after a round trip through JSON."""
         lists = {
             "input_shapes": {name: tuple(shape) for name, shape in values["input_shapes"].items()},
             "input_ranges": {name: (low, high) for name, (low, high) in values["input_ranges"].items()},
@@ -74,21 +74,21 @@ def resolve_source(  # noqa: PLR0913 - one argument per option of the command li
     trusted: bool = False,
     folder: Path | None = None,
 ) -> SourceChoice:
-    """Return which model is meant, after the checks that need no TensorFlow.
+    """Return the chosen model, after the checks that do not need TensorFlow.
 
     Args:
-        model: A path, `keras:NAME`, or None for what the project in `folder` names, else the embedded demo.
+        model: A path, `keras:NAME`, or None for the model of the project in `folder`, else the embedded demo.
         weights: `imagenet`, `none` or a file, for `keras:NAME` only.
         input_shapes: Texts `96,96,3` or `NAME=96,96,3`, without the batch.
         input_ranges: Texts `0,255` or `NAME=0,255`.
-        batch: How many samples one call of the model takes.
-        signature: Which signature of a SavedModel.
-        custom_modules: Modules that register custom Keras objects when they are imported.
-        trusted: Whether code that is stored in the model file may run.
-        folder: Where relative paths start, by default the current folder.
+        batch: Number of samples per call of the model.
+        signature: Signature of a SavedModel.
+        custom_modules: Modules that register custom Keras objects on import.
+        trusted: Whether code stored in the model file may run.
+        folder: Base of relative paths, by default the current folder.
 
     Raises:
-        UsageError: An option is wrong by itself.
+        UsageError: An option is invalid, or does not apply to this kind of model.
         BadInputError: The model cannot be used.
     """
     if batch < 1:
@@ -110,7 +110,7 @@ def resolve_source(  # noqa: PLR0913 - one argument per option of the command li
 
 
 def _choose(model: str | None, folder: Path) -> tuple[str, str]:
-    """Return the text that names the model, and who chose it."""
+    """Return the text that names the model, and its origin."""
     if model is not None:
         return model, "the command line"
     project = read_project(folder)
@@ -145,7 +145,7 @@ def _file(text: str, weights: str | None, folder: Path, given: dict[str, Any]) -
 
 
 def _missing(text: str, path: Path) -> BadInputError:
-    """Return the error for a path that is not there, with the nearest thing that is."""
+    """Return the error for a missing path, with similar names as the hint."""
     from difflib import get_close_matches
 
     application = {name.lower(): name for name in NAMES}.get(text.lower())
@@ -158,7 +158,7 @@ def _missing(text: str, path: Path) -> BadInputError:
 
 
 def _short_name(path: Path) -> str:
-    """Return the name of the file without its ending; a folder that is only a version is called as its parent."""
+    """Return the file name without its suffix, or the parent's name if it is only a version number."""
     resolved = path.resolve()
     name = resolved.name if resolved.is_dir() else resolved.stem
     if name.isdigit():

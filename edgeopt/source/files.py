@@ -1,4 +1,4 @@
-"""What a file or folder is, by its first bytes and its name; nothing is loaded."""
+"""Detect the format of a file or folder by its first bytes and name, without loading it."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ STRANGERS = {
 
 
 def check_file(path: Path) -> str:
-    """Return the format of what lies at `path`: `keras`, `h5` or `saved_model`.
+    """Return the format of the model at `path`: `keras`, `h5` or `saved_model`.
 
     Raises:
-        BadInputError: It is none of them, or visibly broken.
+        BadInputError: It does not have one of these formats, or is visibly broken.
     """
     if path.is_dir():
         return _check_folder(path)
@@ -44,7 +44,7 @@ def check_file(path: Path) -> str:
 
 
 def is_saved_model(folder: Path) -> bool:
-    """Whether a folder holds a SavedModel."""
+    """Return whether a folder contains a SavedModel."""
     return any((folder / name).is_file() for name in ("saved_model.pb", "saved_model.pbtxt"))
 
 
@@ -61,7 +61,7 @@ def _check_folder(path: Path) -> str:
 
 def _first_bytes(path: Path) -> bytes:
     try:
-        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would hang
+        if not stat.S_ISREG(path.stat().st_mode):  # reading a pipe would hang
             raise BadInputError(f"{path} is no regular file", hint=ACCEPTED)
         with path.open("rb") as file:
             start = file.read(len(HDF5_START))

@@ -1,4 +1,4 @@
-"""Copies of a SavedModel whose graph was edited before anything loads it."""
+"""Copy a SavedModel with an edited graph, before anything loads it."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ GRAPH = "saved_model.pb"
 
 @contextmanager
 def edited_copy(folder: Path, scratch: Path, edit: Callable[[Any], int]) -> Iterator[Path | None]:
-    """Give a copy of a SavedModel with an edited graph, for as long as the context lasts.
+    """Provide a copy of a SavedModel with an edited graph until the context ends.
 
     Args:
         folder: The SavedModel.
-        scratch: Where the copy goes; must not exist. Weights are linked, not copied.
-        edit: Changes the protocol buffer `SavedModel` in place and returns how many places it changed.
+        scratch: Folder of the copy; must not exist. Weights are linked, not copied.
+        edit: Edits the protocol buffer `SavedModel` in place and returns the number of changes.
 
     Yields:
-        The copy, or None when nothing was changed.
+        The copy, or None if nothing was changed.
     """
     from google.protobuf.message import DecodeError
     from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
     graph = SavedModel()
-    with suppress(DecodeError):  # whoever loads a broken file says so
+    with suppress(DecodeError):  # loading a broken file reports the error
         if (folder / GRAPH).is_file():
             graph.ParseFromString((folder / GRAPH).read_bytes())
     if not edit(graph):
@@ -48,10 +48,10 @@ def edited_copy(folder: Path, scratch: Path, edit: Callable[[Any], int]) -> Iter
 
 
 def forget_slots(graph: Any) -> int:
-    """Cut the ties between optimizers and their slot variables; return how many there were.
+    """Detach the slot variables from their optimizers; return the number of slots.
 
-    TensorFlow asks the optimizer's own class for its slots when it loads them, and only `tf-keras` has those of
-    Keras 2. For inference nobody needs them.
+    To load slots, TensorFlow needs the optimizer's own class, and only `tf-keras` has those of Keras 2. Inference does
+    not need slots.
     """
     cut = 0
     for meta in graph.meta_graphs:

@@ -1,4 +1,4 @@
-"""The inputs of a model before and after their shapes are fixed."""
+"""Inputs of a model, before and after fixing their shapes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NUMBERS = {"bool", "float16", "float32", "float64"} | {
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """One input as the model declares it: unknown dimensions are None, an unknown rank makes the whole shape None."""
+    """One input as the model declares it; None is an unknown dimension, or a shape of unknown rank."""
 
     name: str
     shape: tuple[int | None, ...] | None
@@ -31,12 +31,12 @@ class Slot:
 
 
 def argument_names(names: Iterable[str]) -> list[str]:
-    """Return the names as inputs can be called: as `plain_names`, and no word of Python."""
+    """Return valid input names: as `plain_names`, and neither Python keywords nor `self`."""
     return plain_names(f"arg_{name}" if keyword.iskeyword(name) or name == "self" else name for name in names)
 
 
 def plain_names(names: Iterable[str]) -> list[str]:
-    """Return the names as a SavedModel's signature can hold them: identifiers, and no two alike."""
+    """Return the names as a SavedModel's signature requires them: unique identifiers."""
     taken: list[str] = []
     for name in names:
         plain = re.sub(r"[^A-Za-z0-9_]", "_", name)
@@ -50,10 +50,10 @@ def plain_names(names: Iterable[str]) -> list[str]:
 
 
 def fix_shapes(slots: Sequence[Slot], choice: SourceChoice) -> tuple[list[TensorSpec], list[str]]:
-    """Return the slots with every dimension known, in the same order, and warnings.
+    """Return the slots with all dimensions fixed, in the same order, and warnings.
 
     Raises:
-        BadInputError: A dimension is unknown and was not given, or what was given does not fit; or there is no input.
+        BadInputError: A dimension is unknown and not given, an input does not fit, or inputs are missing.
     """
     if not slots:
         raise BadInputError("the model has no inputs", hint="choose another signature, or save it with its inputs")
@@ -71,10 +71,10 @@ def fix_shapes(slots: Sequence[Slot], choice: SourceChoice) -> tuple[list[Tensor
 
 
 def by_name(given: Mapping[str, T], names: Sequence[str], option: str) -> dict[str, T]:
-    """Return what the user gave per input; the empty name is the only input.
+    """Return the user's values by input; an empty name stands for the only input.
 
     Raises:
-        BadInputError: A name is unknown, or missing where there are several inputs.
+        BadInputError: A name is unknown, or missing although the model has several inputs.
     """
     found: dict[str, T] = {}
     for name, value in given.items():
@@ -91,7 +91,7 @@ def by_name(given: Mapping[str, T], names: Sequence[str], option: str) -> dict[s
 
 
 def _fix(slot: Slot, given: tuple[int, ...] | None, batch: int, *, alone: bool) -> TensorSpec:
-    """Return one slot with the batch, and the dimensions that were given, in place."""
+    """Return one slot with the batch and the given dimensions filled in."""
     if slot.dtype not in NUMBERS:
         raise BadInputError(
             f"the input {slot.name!r} takes {slot.dtype} values; edgeopt handles numbers that NumPy knows",

@@ -1,4 +1,4 @@
-"""How a Keras model takes its inputs and names its outputs; after this, every model is a function of named tensors."""
+"""Wrap a Keras model as a function of named tensors, for any structure of inputs and outputs."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """The inputs of one Keras model in the order in which it flattens them."""
+    """The inputs of one Keras model, in the order in which it flattens them."""
 
     model: Any
     trained: Any
-    """The model as it was loaded; another than `model` when that one was brought back to float32."""
+    """The model as loaded; differs from `model` if that was restored to float32."""
     slots: tuple[Slot, ...]
     structure: Any
-    """What the model is called with, with anything in the place of tensors."""
+    """Structure of the call argument, with any values in place of tensors."""
     renamed: tuple[tuple[str, str], ...]
-    """Names that had to change, old and new."""
+    """Changed input names, old and new."""
 
     @property
     def owner(self) -> Any:
-        """What holds the variables."""
+        """Object that holds the variables."""
         return self.model
 
     @property
@@ -43,11 +43,11 @@ class Layout:
         return self._call(self.model, tensors)
 
     def original(self, tensors: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the named outputs of the model as it was loaded."""
+        """Return the named outputs of the model as loaded."""
         return self._call(self.trained, tensors)
 
     def found_ranges(self) -> dict[str, tuple[float, float]]:
-        """Return what the first layers tell about the values that they expect."""
+        """Return the ranges of values that the first layers expect."""
         return find_ranges(self.model, [slot.name for slot in self.slots], self.structure)
 
     def _call(self, model: Any, tensors: Mapping[str, Any]) -> dict[str, Any]:
@@ -64,12 +64,12 @@ def find_layout(trained: Any, shape: tuple[int, ...] | None, *, trusted: bool) -
     """Return the layout of a Keras model, in float32.
 
     Args:
-        trained: The model as it was loaded.
-        shape: What the user gave as the shape of the only input, for a model that does not know it.
-        trusted: Whether code that is stored in the model may run.
+        trained: The model as loaded.
+        shape: The user's shape of the only input, for a model that does not store it.
+        trusted: Whether code stored in the model may run.
 
     Raises:
-        BadInputError: The model does not know its inputs, or cannot be brought back to float32.
+        BadInputError: The inputs are unknown, or the model cannot be restored to float32.
     """
     import keras
 
@@ -87,7 +87,7 @@ def find_layout(trained: Any, shape: tuple[int, ...] | None, *, trusted: bool) -
 
 
 def _input_structure(model: Any, shape: tuple[int, ...] | None) -> Any:
-    """Return the model's inputs as it takes them, with symbolic tensors in them."""
+    """Return the structure of the model's inputs, with symbolic tensors in it."""
     import keras
 
     if is_functional(model):
@@ -104,7 +104,7 @@ def _input_structure(model: Any, shape: tuple[int, ...] | None) -> Any:
         raise BadInputError(
             f"the model {model.name!r} does not tell the shape of its input", hint="give it: --input-shape 96,96,3"
         )
-    # The batch that the model happened to be built with means nothing.
+    # Ignore the batch with which the model happened to be built.
     return _map_shapes(shapes, lambda known: keras.KerasTensor((None, *known[1:]), dtype=model.input_dtype))
 
 
@@ -118,20 +118,20 @@ def _map_shapes(shapes: Any, convert: Any) -> Any:
 
 
 def _input_name(model: Any, path: tuple[Any, ...], tensor: Any) -> str:
-    """Return the key of a dictionary, the name of a symbolic input, or that of the argument of `call`."""
+    """Return the dictionary key, the name of the symbolic input, or the argument name of `call`."""
     import keras
 
     if path and isinstance(path[-1], str):
         return path[-1]
     if is_functional(model) or isinstance(model, keras.Sequential):
-        # A tensor made in this process has a running number for a name; its layer's name is what a file would hold.
+        # The name of a tensor made in this process is a running number; a file stores its layer's name.
         return str(tensor._keras_history.operation.name)  # noqa: SLF001
     argument = next(iter(inspect.signature(model.call).parameters))
     return "_".join([argument, *(str(step) for step in path)])
 
 
 def _output_names(model: Any, paths: list[tuple[Any, ...]]) -> list[str]:
-    """Return the key of a dictionary, else the name of the layer that an output comes from, else a number."""
+    """Return the dictionary key of each output, else the name of its layer, else a generic name."""
     import keras
 
     if is_functional(model):

@@ -1,6 +1,6 @@
-"""Reads an `.h5` of Keras 2 in a process of its own and normalises it there.
+"""Load and normalise a Keras 2 `.h5` file in a child process.
 
-Keras 2 (`tf_keras`) and Keras 3 register their layers under the same names, so they do not share a process.
+Keras 2 (`tf_keras`) and Keras 3 register their layers under the same names, so they cannot share a process.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ ERROR = "error.json"
 
 
 def normalise_legacy(choice: SourceChoice, folder: Path) -> None:
-    """Fill `folder` with the normalised form of a Keras 2 file.
+    """Write the normalised form of a Keras 2 file into `folder`.
 
     Raises:
         BadInputError: `tf_keras` is not installed, or cannot load the file either.
@@ -41,7 +41,7 @@ def normalise_legacy(choice: SourceChoice, folder: Path) -> None:
         [sys.executable, "-m", "edgeopt.source.legacy", str(folder)],
         input=json.dumps(choice.to_dict()),
         text=True,
-        stdout=2,  # the caller's standard output may be a conversation
+        stdout=2,  # the caller's standard output may carry a protocol
         env={**os.environ, "TF_USE_LEGACY_KERAS": "1"},
         check=False,
     )
@@ -71,11 +71,11 @@ class LegacyModel:
         return self._call(self.owner, tensors)
 
     def original(self, tensors: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the named outputs of the model as it was loaded."""
+        """Return the named outputs of the model as loaded."""
         return self._call(self.trained, tensors)
 
     def found_ranges(self) -> dict[str, tuple[float, float]]:
-        """Return what the layers right behind an input expect."""
+        """Return the ranges that the layers directly after an input expect."""
         import tf_keras
 
         found = {}
@@ -99,14 +99,14 @@ class LegacyModel:
 
 
 def _sources(node: Any) -> list[Any]:
-    """Return the tensors that go into a layer's call."""
+    """Return the input tensors of a layer's call."""
     import tensorflow as tf
 
     return list(tf.nest.flatten(node.keras_inputs))
 
 
 def main() -> None:
-    """Normalise the source that is chosen on standard input into the folder of the first argument."""
+    """Normalise the source described on standard input into the folder in the first argument."""
     folder = Path(sys.argv[1])
     choice = SourceChoice.from_dict(json.load(sys.stdin))
     try:
@@ -118,7 +118,7 @@ def main() -> None:
 
 
 def _open(choice: SourceChoice) -> LegacyModel:
-    """Load the file; whether code in it may run was asked before this process was started."""
+    """Load the file; the parent process has checked whether its code may run."""
     import tf_keras
 
     path = Path(choice.path)
@@ -140,7 +140,7 @@ def _open(choice: SourceChoice) -> LegacyModel:
 
 
 def _restore_float32(trained: Any) -> Any:
-    """Return the model itself, or its copy in float32 when a layer computes in 16 bits."""
+    """Return the model itself, or a float32 copy if a layer computes in 16 bits."""
     if not any(layer.dtype_policy.name in HALF for layer in trained._flatten_layers()):  # noqa: SLF001 - goes into nested models
         return trained
     copy = type(trained).from_config(float32_config(trained.get_config()))

@@ -1,4 +1,4 @@
-"""Loads Keras files, and says in one line why one does not load."""
+"""Load Keras files, and explain a failure in one line."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ class OldKerasFileError(Exception):
 
 
 def prepare_keras() -> None:
-    """Choose TensorFlow as the engine of Keras; what the user's own settings say must not matter here."""
+    """Select TensorFlow as the Keras backend, overriding the user's settings."""
     os.environ["KERAS_BACKEND"] = "tensorflow"
     os.environ.pop("TF_USE_LEGACY_KERAS", None)
 
 
 def import_custom(modules: Sequence[str]) -> None:
-    """Import the modules that register custom objects; the current folder counts, as for `python -m`.
+    """Import the modules that register custom objects, also from the current folder, as for `python -m`.
 
     Raises:
         BadInputError: A module cannot be imported.
     """
-    folder = os.getcwd()  # noqa: PTH109 - sys.path holds texts
+    folder = os.getcwd()  # noqa: PTH109 - sys.path holds strings
     if modules and folder not in sys.path:
-        sys.path.append(folder)  # last, so that no file of the user's stands in for a library
+        sys.path.append(folder)  # last, so that a user's file cannot shadow a library
     for module in modules:
         _import(module)
 
@@ -55,10 +55,10 @@ def _import(module: str) -> None:
 
 
 def load_keras(path: Path, *, trusted: bool) -> Any:
-    """Return the Keras model in a `.keras` or `.h5` file, not compiled.
+    """Load the Keras model in a `.keras` or `.h5` file, not compiled.
 
     Raises:
-        BadInputError: The file holds no model, is broken, or needs code that is not there.
+        BadInputError: The file does not contain a model, is broken, or needs code that is missing or untrusted.
         OldKerasFileError: Only Keras 2 can read it.
     """
     import keras
@@ -79,7 +79,7 @@ def load_keras(path: Path, *, trusted: bool) -> Any:
 
 
 def explain(text: str, path: Path) -> BadInputError | None:
-    """Return the error to show for a message of Keras that a user can act on, else None."""
+    """Return the error for a Keras message that the user can act on, else None."""
     if "safe_mode" in text or "enable_unsafe_deserialization" in text:
         return _refuse_code(path)
     missing = MISSING.search(text)
@@ -102,7 +102,10 @@ def _refuse_code(path: Path) -> BadInputError:
 
 
 def _holds_code(config: Any) -> bool:
-    """Whether a configuration holds the byte code of a Python lambda; Keras 2 would run it without asking."""
+    """Return whether a configuration contains the byte code of a Python lambda.
+
+    Keras 2 would run it without asking.
+    """
     if isinstance(config, dict):
         if config.get("class_name") == "__lambda__":
             return True
@@ -124,7 +127,7 @@ def _read_config(text: Any, path: Path) -> Any:
 
 
 def _read_h5(path: Path, *, trusted: bool) -> str:
-    """Return the version of Keras that wrote an HDF5 file."""
+    """Check an HDF5 file and return the version of Keras that wrote it."""
     import h5py
 
     try:

@@ -1,7 +1,7 @@
-"""Puts the batch back into the loops of a SavedModel.
+"""Restore the batch in the loops of a SavedModel.
 
-A model that was saved for any batch keeps the states of an LSTM or GRU in lists whose elements have an unknown first
-dimension. A fixed batch at the input does not reach them, and no converter to TFLite accepts such lists.
+A model saved for any batch keeps the states of an LSTM or GRU in lists whose elements have an unknown first dimension.
+Fixing the batch at the input does not affect them, and converters to TFLite reject such lists.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ if TYPE_CHECKING:
 
 
 def fix_batch(graph: Any, batch: int) -> int:
-    """Set the batch in the lists of every loop of a SavedModel's protocol buffer; return how many were set."""
+    """Set the batch in all lists of loops in a SavedModel's protocol buffer; return the number set."""
     bodies = [body.node_def for meta in graph.meta_graphs for body in meta.graph_def.library.function]
     return sum(_repair(nodes, batch) for nodes in bodies)
 
 
 def _repair(nodes: Iterable[Any], batch: int) -> int:
-    """Set the unknown first dimension of the elements of every list in one function; return how many were set."""
+    """Set the unknown first dimension of all list elements in one function; return the number set."""
     constants = {node.name: node.attr["value"].tensor for node in nodes if node.op == "Const"}
     shapes = {name.split(":")[0] for node in nodes if node.op.startswith("TensorList") for name in node.input}
     return sum(_set_batch(constants[name], batch) for name in shapes if name in constants)
 
 
 def _set_batch(tensor: Any, batch: int) -> bool:
-    """Replace the leading -1 of a constant that is a shape with all other dimensions known."""
+    """Replace the leading -1 of a shape constant whose other dimensions are known."""
     import tensorflow as tf
 
     shape = tf.make_ndarray(tensor)

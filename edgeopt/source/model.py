@@ -1,4 +1,4 @@
-"""The opened source model, as backends get it."""
+"""The opened source model that backends receive."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
 
 
 def open_source(choice: SourceChoice, workspace: Path, *, host_python: str | None = None) -> LoadedSource:
-    """Open and normalise the source model; when another worker of the run has done so, read what it wrote.
+    """Open and normalise the source model, or read the result of another worker of the run.
 
     Args:
-        choice: Which model.
-        workspace: The folder of this run; what is made once per run lies in `source` and `shared` under it.
-        host_python: Where this is a backend's own environment, the interpreter that has TensorFlow. The model must
-            have been normalised before.
+        choice: The source model.
+        workspace: Folder of this run; `source` and `shared` in it hold results made once per run.
+        host_python: In a backend's own environment, the interpreter with TensorFlow. The model must already be
+            normalised.
 
     Raises:
         BadInputError: The model cannot be used.
@@ -66,7 +66,7 @@ def open_source(choice: SourceChoice, workspace: Path, *, host_python: str | Non
 
 @dataclass(slots=True)
 class LoadedSource:
-    """The source model of a run; see `edgeopt.contract.SourceModel` for what the members mean."""
+    """The source model of a run; `edgeopt.contract.SourceModel` documents the members."""
 
     name: str
     format: str
@@ -77,23 +77,23 @@ class LoadedSource:
     custom_modules: tuple[str, ...]
     trusted: bool
     ranges: Mapping[str, tuple[float, float]]
-    """What noise for each input is drawn from, both ends included."""
+    """Range of the noise for each input, both ends included."""
     warnings: tuple[str, ...]
-    """What the user should know about how the model was normalised."""
+    """Warnings for the user from normalising the model."""
     _opening: _Opening
     _shared: Shelf
     _answers: Answers | None = None
-    """Who is asked in an environment without TensorFlow."""
+    """Computes the outputs in an environment without TensorFlow."""
 
     def saved_model(self) -> Path:
         """Return the normalised SavedModel."""
         return self._opening.normalised_folder() / MODEL
 
     def keras(self) -> Any:
-        """Return the Keras model, not compiled and always the same one.
+        """Return the Keras model, not compiled; always the same object.
 
         Raises:
-            ExportError: The source is no Keras model, only Keras 2 can load it, or this is a backend's own environment.
+            ExportError: Not a Keras model, only Keras 2 can load it, or this is a backend's own environment.
         """
         if self._answers is not None:
             raise ExportError(
@@ -103,19 +103,19 @@ class LoadedSource:
         return self._opening.keras()
 
     def infer(self, feed: Feed) -> dict[str, Array]:
-        """Return what the normalised model answers to `feed`."""
+        """Return the outputs of the normalised model for `feed`."""
         if self._answers is not None:
             return self._answers.ask(feed)
         return answer(self._opening.function(), self.inputs, feed)
 
     def once(self, key: str, build: Callable[[Path], None]) -> Path:
-        """Return a folder that `build` filled, built once per run and shared by all targets and workers."""
+        """Return the folder that `build` filled, once per run, shared by all targets and workers."""
         return self._shared.once(key, build)
 
 
 @dataclass(slots=True)
 class _Opening:
-    """What is loaded of a source model so far; everything heavy comes when it is first asked for."""
+    """State of a source model; everything expensive is loaded on first use."""
 
     choice: SourceChoice
     shelf: Shelf
@@ -124,14 +124,14 @@ class _Opening:
     _function: Any = field(default=None)
 
     def path(self) -> Path:
-        """Return the file or folder that the user would ship; an application is saved as a `.keras` for that."""
+        """Return the file or folder to ship; an application is first saved as a `.keras` file."""
         if self.choice.format != "application":
             return Path(self.choice.path)
         file = f"{self.choice.name}.keras"
         return self.shelf.once("application", lambda folder: self.keras().save(folder / file)) / file
 
     def normalise_into(self, folder: Path) -> None:
-        """Open the model, normalise it and write the result into `folder`."""
+        """Open and normalise the model, and write the result into `folder`."""
         try:
             self._normalised = self._normalise_signature(folder) if self._is_saved_model else self._normalise_keras()
         except OldKerasFileError:
@@ -144,7 +144,7 @@ class _Opening:
         return self.shelf.once("normalised", self.normalise_into)
 
     def function(self) -> Any:
-        """Return the normalised model as a function of named tensors: as traced here, else read back."""
+        """Return the normalised model as a function of named tensors, traced here or read back."""
         import tensorflow as tf
 
         if self._function is None:
@@ -187,7 +187,7 @@ class _Opening:
             signature = Signature(readable, name, shown=path)
             with edited_copy(readable, folder / "repaired", self._fix_batch) as repaired:
                 if repaired is not None:
-                    with suppress(BadInputError):  # where the repair does not fit, the model goes on as it is
+                    with suppress(BadInputError):  # if the repair does not fit, use the model as it is
                         return normalise(signature.through(Signature(repaired, name, shown=path)), self.choice)
             return normalise(signature, self.choice)
 

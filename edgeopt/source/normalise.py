@@ -1,4 +1,4 @@
-"""Turns any opened model into one traced function: fixed batch, named inputs and outputs, no training."""
+"""Turn any opened model into one traced inference function: fixed batch, named inputs and outputs."""
 
 from __future__ import annotations
 
@@ -28,38 +28,38 @@ SCOPE = re.compile(r"'(?P<name>[^']*)' is not a valid (?:root )?scope name")
 
 
 class Opened(Protocol):
-    """A model that was read, of any format, as a function of named tensors."""
+    """An opened model of any format, as a function of named tensors."""
 
     @property
     def slots(self) -> tuple[Slot, ...]:
-        """Its inputs as it declares them."""
+        """Inputs as the model declares them."""
         ...
 
     @property
     def renamed(self) -> tuple[tuple[str, str], ...]:
-        """Input names that had to change, old and new."""
+        """Changed input names, old and new."""
         ...
 
     @property
     def owner(self) -> Any:
-        """What holds its variables."""
+        """Object that holds the variables."""
         ...
 
     @property
     def half(self) -> bool:
-        """Whether it was trained in 16 bits."""
+        """Whether the model was trained in 16 bits."""
         ...
 
     def call(self, tensors: Mapping[str, Any]) -> dict[str, Any]:
-        """Return its outputs in float32, in inference mode."""
+        """Return the outputs in float32, in inference mode."""
         ...
 
     def original(self, tensors: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the outputs of the model as it was loaded."""
+        """Return the outputs of the model as loaded."""
         ...
 
     def found_ranges(self) -> dict[str, tuple[float, float]]:
-        """Return the ranges of values that it expects, as far as it tells."""
+        """Return the ranges of values that the model is known to expect."""
         ...
 
 
@@ -67,7 +67,7 @@ class Opened(Protocol):
 class Normalised:
     """A model as one traced function of named tensors.
 
-    `owner` is what it was made from: it keeps the variables alive, and lookup tables where there are any.
+    `owner` is the object it was traced from, which keeps variables and lookup tables alive.
     """
 
     function: Any
@@ -82,7 +82,7 @@ class Normalised:
         return answer(lambda tensors: self.function(**tensors), self.inputs, feed)
 
     def write(self, folder: Path) -> None:
-        """Write the SavedModel and `spec.json`, from which another process knows the rest, into `folder`."""
+        """Write the SavedModel, and `spec.json` with the rest for other processes, into `folder`."""
         self._save(folder / MODEL)
         spec = {
             "inputs": [asdict(item) for item in self.inputs],
@@ -93,12 +93,12 @@ class Normalised:
         (folder / SPEC).write_text(json.dumps(spec), "utf-8")
 
     def _save(self, folder: Path) -> None:
-        """Write the SavedModel; each weight that inference needs is stored once, and nothing else is."""
+        """Write the SavedModel; it stores each weight needed for inference once, and nothing else."""
         import tensorflow as tf
 
         module = tf.Module()
         module.variables_in_use = self._variables()
-        # Gradients of activations such as swish would be traced and stored: a quarter of the time, and never used.
+        # Tracing and storing gradients of activations such as swish takes a quarter of the time; they are never used.
         options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
         signatures = {SIGNATURE: self.function}
         try:
@@ -106,15 +106,15 @@ class Normalised:
         except AssertionError as error:
             if "'untracked' resource" not in str(error):
                 raise
-            module.owner = self.owner  # a lookup table is no variable; only its owner can save it
+            module.owner = self.owner  # a lookup table is not a variable; only its owner can save it
             tf.saved_model.save(module, str(folder), signatures, options)
-        # It holds a random number, so that no two runs would write the same bytes; TensorFlow reads a model without it.
+        # Its random number makes the bytes of every run differ; TensorFlow loads a model without it.
         (folder / "fingerprint.pb").unlink(missing_ok=True)
 
     def _variables(self) -> list[Any]:
-        """Return the variables in the order in which the function took them.
+        """Return the variables in the order in which the function captured them.
 
-        TensorFlow keeps them in a set, and its order changes from process to process, and with it the file.
+        TensorFlow keeps them in a set, whose order, and so the file, differs between processes.
         """
         graph = self.function.graph
         order = {id(handle): number for number, (handle, _) in enumerate(graph.captures)}
@@ -125,7 +125,7 @@ def normalise(opened: Opened, choice: SourceChoice) -> Normalised:
     """Return the normalised form of an opened model, checked against it on one feed.
 
     Raises:
-        BadInputError: A shape is missing or does not fit, the model does not run, or it changed on the way.
+        BadInputError: A shape is missing or does not fit, the model does not run, or its outputs changed.
     """
     specs, warnings = fix_shapes(opened.slots, choice)
     inputs = tuple(sorted(specs, key=lambda spec: spec.name))
@@ -146,10 +146,10 @@ def normalise(opened: Opened, choice: SourceChoice) -> Normalised:
 
 
 def _check_room(inputs: Sequence[TensorSpec]) -> None:
-    """Refuse inputs of which one feed alone fills the memory.
+    """Check that one feed fits into the available memory.
 
     Raises:
-        BadInputError: One does.
+        BadInputError: It does not.
     """
     import numpy as np
 
@@ -163,7 +163,7 @@ def _check_room(inputs: Sequence[TensorSpec]) -> None:
 
 
 def _hint(text: str) -> str:
-    """Return what to do about something that TensorFlow said while the model ran."""
+    """Return a hint for an error message of TensorFlow from running the model."""
     scope = SCOPE.search(text)
     if scope is not None:
         return f"rename the layer {scope['name']!r}: TensorFlow takes letters, digits and ._-/ only; then save it again"
@@ -175,7 +175,7 @@ def _hint(text: str) -> str:
 def _trace_and_check(
     opened: Opened, inputs: tuple[TensorSpec, ...], ranges: dict[str, tuple[float, float]]
 ) -> tuple[Normalised, list[str]]:
-    """Return the traced model and what is doubtful about it; whatever the model raises goes through."""
+    """Return the traced model and warnings about it; errors of the model propagate."""
     function = _trace(opened, inputs)
     if not all(_is_known(tensor) for tensor in function.structured_outputs.values()):
         function = _trace(opened, inputs, _observe_shapes(opened, inputs, ranges))
@@ -193,7 +193,7 @@ def _trace_and_check(
 def answer(
     call: Callable[[Mapping[str, Any]], Mapping[str, Any]], inputs: Sequence[TensorSpec], feed: Feed
 ) -> dict[str, Array]:
-    """Return what `call`, a function of named tensors, answers to a feed of arrays."""
+    """Return the outputs of `call`, a function of named tensors, for a feed of arrays."""
     import tensorflow as tf
 
     tensors = {spec.name: tf.constant(feed[spec.name], spec.dtype) for spec in inputs}
@@ -209,9 +209,9 @@ def _is_known(tensor: Any) -> bool:
 def _observe_shapes(
     opened: Opened, inputs: Sequence[TensorSpec], ranges: Mapping[str, tuple[float, float]]
 ) -> dict[str, tuple[int, ...]]:
-    """Return the shapes of the outputs that stay the same whatever goes in.
+    """Return the shapes of the outputs whose shape does not depend on the input values.
 
-    TensorFlow loses a batch that it knew inside a loop or a lookup of a loaded SavedModel.
+    TensorFlow loses a known batch inside a loop or a lookup of a loaded SavedModel.
     """
     seen: dict[str, set[tuple[int, ...]]] = {}
     for feed in telling_feeds(inputs, ranges):
@@ -221,7 +221,7 @@ def _observe_shapes(
 
 
 def _trace(opened: Opened, inputs: Sequence[TensorSpec], shapes: Mapping[str, tuple[int, ...]] | None = None) -> Any:
-    """Return the model traced for inputs of exactly these shapes; `shapes` are those of outputs, where known."""
+    """Return the model traced for exactly these input shapes; `shapes` are the known output shapes."""
     import tensorflow as tf
 
     def named(**tensors: Any) -> dict[str, Any]:
@@ -235,7 +235,7 @@ def _trace(opened: Opened, inputs: Sequence[TensorSpec], shapes: Mapping[str, tu
 
 
 def _output(name: str, tensor: Any) -> TensorSpec:
-    """Return one output's spec; its shape must be known by now."""
+    """Return one output's spec; fail if its shape is unknown."""
     import tensorflow as tf
 
     if not isinstance(tensor, tf.Tensor) or tensor.dtype == tf.string:

@@ -1,4 +1,4 @@
-"""Brings a model that was trained in mixed precision back to float32."""
+"""Restore a model trained in mixed precision to float32."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ HALF = {"float16", "bfloat16", "mixed_float16", "mixed_bfloat16"}
 
 
 def uses_half(model: Any) -> bool:
-    """Whether any layer computes or keeps its weights in 16 bits."""
+    """Return whether any layer computes or keeps its weights in 16 bits."""
     return any(policy in HALF for policy in _policies(model))
 
 
@@ -36,7 +36,7 @@ def restore_float32(model: Any, *, trusted: bool) -> Any:
 
 
 def float32_config(config: Any) -> Any:
-    """Return a model's configuration with every 16-bit dtype and policy in it replaced by float32."""
+    """Return a model's configuration with every 16-bit dtype and policy replaced by float32."""
     if isinstance(config, dict):
         return {
             key: "float32" if key in {"dtype", "name"} and _is_half(key, value, config) else float32_config(value)
@@ -48,7 +48,7 @@ def float32_config(config: Any) -> Any:
 
 
 def _is_half(key: str, value: Any, config: dict[str, Any]) -> bool:
-    """Whether a value is a 16-bit dtype; a `name` is one only when it is all that a policy holds."""
+    """Return whether a value is a 16-bit dtype; a `name` counts only if a policy holds nothing else."""
     return isinstance(value, str) and value in HALF and (key == "dtype" or set(config) <= {"name", "source_name"})
 
 

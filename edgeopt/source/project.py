@@ -1,4 +1,4 @@
-"""What a project says about itself: `edgeopt.toml`, or `[tool.edgeopt]` in `pyproject.toml`."""
+"""Read project settings from `edgeopt.toml`, or `[tool.edgeopt]` in `pyproject.toml`."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ else:
 
 TEXTS, LISTS, TABLES = ("model", "data"), ("targets",), ("devices",)
 MOST_BYTES = 1 << 20
-"""No file of settings is larger."""
+"""Maximum size of a settings file."""
 
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """The settings of a folder; `origin` says where they stand and is empty when the folder has none."""
+    """The settings of a folder; `origin` names their file or table and is empty without settings."""
 
     origin: str = ""
     model: str | None = None
     targets: tuple[str, ...] = ()
     data: str | None = None
-    """Feeds for that model."""
+    """Feeds for the model."""
     devices: Mapping[str, Any] = field(default_factory=dict)
-    """By name, what the project says of a device; `edgeopt.devices.book` reads it."""
+    """Settings of devices by name, read by `edgeopt.devices.book`."""
 
 
 def read_project(folder: Path) -> Project:
-    """Return what the project in `folder` says; `edgeopt.toml` comes before `pyproject.toml`.
+    """Return the settings of the project in `folder`; `edgeopt.toml` overrides `pyproject.toml`.
 
     Raises:
-        BadInputError: The file cannot be read, or a key is unknown or has a wrong type.
+        BadInputError: The file cannot be read, a key is unknown, or a value has the wrong type.
     """
     own = folder / "edgeopt.toml"
     if own.is_file():
@@ -54,13 +54,13 @@ def read_project(folder: Path) -> Project:
 
 
 def read_toml(file: Path) -> dict[str, Any]:
-    """Return what a TOML file holds.
+    """Read a TOML file and return its content.
 
     Raises:
-        BadInputError: It is no regular file, too large, or no TOML.
+        BadInputError: It is not a regular file, unreadable, too large, or not valid TOML.
     """
     try:
-        if not file.is_file():  # a pipe or a device would be read for ever
+        if not file.is_file():  # reading a pipe or a device would never end
             reason = "it is no regular file" if file.exists() else "there is no such file"
             raise BadInputError(f"{file} cannot be read: {reason}")
         if file.stat().st_size > MOST_BYTES:
@@ -68,12 +68,12 @@ def read_toml(file: Path) -> dict[str, Any]:
         return tomllib.loads(file.read_text("utf-8"))
     except OSError as error:
         raise BadInputError(f"{file} cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:  # also a number of too many digits, and tables too deep
+    except (ValueError, RecursionError) as error:  # also numbers with too many digits, and tables nested too deeply
         raise BadInputError(f"{file} cannot be read: it is no valid TOML: {one_line(error)}") from error
 
 
 def _check(table: Any, origin: str, file: Path) -> Project:
-    """Return the table as a project; every key must be one of ours, with the right type."""
+    """Check the keys and types of the table and return it as a project."""
     if not isinstance(table, dict):
         raise BadInputError(f"{file}: tool.edgeopt is not a table", hint="write [tool.edgeopt], then model = ...")
     for key, value in table.items():

@@ -1,4 +1,4 @@
-"""The range of values that each input expects, for feeds of noise."""
+"""Find the range of values that each input expects, for feeds of noise."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ if TYPE_CHECKING:
 
 PIXELS: Range = (0.0, 255.0)
 SPREAD = 3.0
-"""How many standard deviations around its mean a normalised input covers."""
+"""Range of a normalised input to each side of its mean, in standard deviations."""
 BYTES: dict[str, Range] = {"uint8": (0.0, 255.0), "int8": (-128.0, 127.0)}
 
 
 def choose_ranges(
     inputs: Sequence[TensorSpec], found: Mapping[str, Range], given: Mapping[str, Range]
 ) -> dict[str, Range]:
-    """Return a range, both ends included, for every input: as given, else as found in the model, else by dtype."""
+    """Return the range of every input, both ends included: given, else found in the model, else by dtype."""
     chosen = by_name(given, [spec.name for spec in inputs], "--input-range")
     return {spec.name: chosen.get(spec.name) or found.get(spec.name) or _by_dtype(spec.dtype) for spec in inputs}
 
 
 def find_ranges(model: Any, names: Sequence[str], structure: Any) -> dict[str, Range]:
-    """Return what the first layers of a Keras model tell about its inputs.
+    """Return the ranges of inputs that the first layers of a Keras model expect.
 
     Args:
         model: The model.
@@ -48,7 +48,7 @@ def find_ranges(model: Any, names: Sequence[str], structure: Any) -> dict[str, R
 
 
 def is_functional(model: Any) -> bool:
-    """Whether a Keras model was built from symbolic inputs; Keras has no public class for them."""
+    """Return whether a Keras model was built from symbolic inputs; Keras lacks a public class for them."""
     return hasattr(model, "_inputs_struct")
 
 
@@ -59,7 +59,7 @@ def _by_dtype(dtype: str) -> Range:
 
 
 def _first(name: str, layers: Sequence[Any] | Iterator[Any]) -> dict[str, Range]:
-    """Return the range that the first telling layer expects, by the input's name."""
+    """Return the range of the first layer that expects one, by input name."""
     for layer in layers:
         expected = _expected_by(layer)
         if expected is not None:
@@ -70,7 +70,7 @@ def _first(name: str, layers: Sequence[Any] | Iterator[Any]) -> dict[str, Range]
 
 
 def _expected_by(layer: Any) -> Range | None:
-    """Return the range that a layer expects, None when it does not say."""
+    """Return the range that a layer expects, or None if unknown."""
     import keras
     import numpy as np
 
@@ -89,14 +89,14 @@ def _expected_by(layer: Any) -> Range | None:
 
 
 def _passes_on(layer: Any) -> bool:
-    """Whether a layer hands its input on as it is."""
+    """Return whether a layer passes on its input values unchanged."""
     import keras
 
     return isinstance(layer, (keras.layers.InputLayer, keras.layers.Reshape, keras.layers.Dropout))
 
 
 def _consumers(model: Any, tensor: Any) -> Iterator[Any]:
-    """Walk the layers that an input goes into, in the model's own order."""
+    """Yield the layers that consume an input, in the order of the model."""
     for layer in model.layers:
         for node in getattr(layer, "_inbound_nodes", ()):
             if any(source is tensor for source in node.input_tensors):

@@ -8,7 +8,7 @@ import tensorflow as tf  # noqa: TID253 - before the clock of `load` starts; the
 
 
 def load(path: str, threads: int) -> Model:
-    """Open the SavedModel at `path`, with `threads` threads for each operation."""
+    """Open the SavedModel at `path`, with `threads` threads per operation."""
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(1)
     for gpu in tf.config.list_physical_devices("GPU"):
@@ -30,7 +30,7 @@ class Model:
         self._tensors = [tf.constant(inputs[name], spec.dtype) for name, spec in self._specs.items()]
 
     def invoke(self) -> None:
-        """Run the model once; reading the values back waits for a device that works on its own."""
+        """Run the model once; reading the values back waits for an asynchronous device."""
         self._results = {name: tensor.numpy() for name, tensor in self._function(*self._tensors).items()}
 
     def outputs(self) -> dict[str, Any]:
@@ -38,7 +38,7 @@ class Model:
         return dict(self._results)
 
     def facts(self) -> dict[str, Any]:
-        """Return the version of TensorFlow, where it works and, on a GPU, on which."""
+        """Return the version of TensorFlow, its processor (CPU or GPU) and the name of a GPU."""
         found = {"tensorflow": tf.__version__, "placed_on": "CPU"}
         for gpu in tf.config.list_physical_devices("GPU")[:1]:
             details = tf.config.experimental.get_device_details(gpu)
@@ -47,7 +47,7 @@ class Model:
 
 
 def _by_position(signature: Any) -> tuple[dict[str, Any], Any]:
-    """Return the inputs of a signature, and a function of them by position: by name costs some 30 µs more per call."""
+    """Return a signature's inputs and a function of them by position: by name costs some 30 µs more per call."""
     specs = dict(sorted(signature.structured_input_signature[1].items()))
 
     def call(*tensors: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Folders that are built once per run, whichever worker process comes first."""
+"""Build folders once per run, in the first worker process that needs them."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ KEY = re.compile(r"[A-Za-z0-9]+(-[A-Za-z0-9]+)*")
 class Shelf:
     """The shared folders of one run, under `folder`.
 
-    Each is filled under a lock in a staging folder and moved into place when it is complete. The lock belongs to the
-    operating system, so a worker that dies leaves none behind.
+    Each is filled in a staging folder under a lock and moved into place when complete. The operating system releases
+    the lock if a worker dies.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -26,7 +26,7 @@ class Shelf:
         self._building: set[str] = set()
 
     def once(self, key: str, build: Callable[[Path], None]) -> Path:
-        """Return the folder called `key`; `build` fills it when no process has done so yet."""
+        """Return the folder named `key`; `build` fills it if no process has done so yet."""
         if not KEY.fullmatch(key):
             raise ValueError(f"the key {key!r} is not made of letters, digits and hyphens")
         done = self._folder / key
@@ -46,7 +46,7 @@ class Shelf:
         return done
 
     def _build(self, done: Path, build: Callable[[Path], None]) -> None:
-        """Let `build` fill a new folder and move it into place; what it leaves on an error is removed."""
+        """Let `build` fill a new folder and move it into place, or remove it on an error."""
         staged = done.with_name(f"{done.name}.staged")
         shutil.rmtree(staged, ignore_errors=True)
         staged.mkdir()

@@ -1,4 +1,4 @@
-"""Opens a SavedModel and makes one of its signatures a function of named tensors."""
+"""Open a SavedModel and wrap one of its signatures as a function of named tensors."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class Signature:
 
     Args:
         folder: The SavedModel.
-        name: Which signature; None takes `serving_default`, or the only one there is.
-        shown: What the user calls the folder, where it is a copy; for messages.
+        name: The signature; None selects `serving_default`, or the only signature.
+        shown: Path to show in messages if the folder is a copy.
 
     Raises:
-        BadInputError: The folder cannot be loaded, or has no such signature.
+        BadInputError: The folder cannot be loaded, or does not have this signature.
     """
 
     def __init__(self, folder: Path, name: str | None, *, shown: Path) -> None:
@@ -45,16 +45,16 @@ class Signature:
     half = False
 
     def through(self, repaired: Signature) -> Signature:
-        """Return this signature computed by a repaired copy, with itself as the original to compare with."""
+        """Return the repaired copy of this signature, with this one as its original for comparison."""
         repaired._trained = self._function
         return repaired
 
     def found_ranges(self) -> dict[str, tuple[float, float]]:
-        """Return nothing: a signature does not tell what its values mean."""
+        """Return an empty result: a signature does not store ranges."""
         return {}
 
     def original(self, tensors: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the named outputs of the signature as it was loaded."""
+        """Return the named outputs of the signature as loaded."""
         return self._call(self._trained, tensors)
 
     def call(self, tensors: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,13 +1,13 @@
-"""The conformance test of a backend, which the author of a plugin runs with one line.
+"""The conformance test of a backend; the author of a plugin runs it with one line.
 
-In a test file of the plugin:
+In the plugin's test file:
 
     from edgeopt.testing import check_backend
     from edgeopt_mine import Mine
 
     TestMine = check_backend(Mine, min_agreement=0.95)
 
-`pytest -v` then reads as a checklist. `edgeopt plugins check DISTRIBUTION` runs the same without a test file.
+`pytest -v` then prints a checklist. `edgeopt plugins check DISTRIBUTION` runs the same checks without a test file.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""A bare environment: a Python that finds the standard library, NumPy, and what a runner requires; nothing else.
+"""A bare environment: Python can import only the standard library, NumPy and a runner's requirements.
 
-Nothing is installed. A folder of links shows exactly the distributions that are in the closure of the requirements,
-and the harness is started so that only this folder and the standard library can be imported from.
+Nothing is installed. A folder of links contains exactly the distributions in the closure of the requirements, and the
+harness is started so that it can import only from this folder and the standard library.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import runpy, sys
 sys.path.append(sys.argv.pop(1))
 runpy.run_path(sys.argv.pop(1), run_name="__main__")
 """
-"""Starts a script with one more folder to import from: `-I -S` leaves only the standard library."""
+"""Runs a script with one extra import folder: `-I -S` leaves only the standard library."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +33,14 @@ class _Installed:
 
     owner: str
     parts: tuple[str, ...]
-    """Its path in the folder of packages."""
+    """Path within the package folder."""
     path: Path
 
 
 def closure(requirements: Iterable[str]) -> dict[str, metadata.Distribution]:
-    """Return the installed distributions that the requirements need, with all that these need, by canonical name.
+    """Return the installed distributions that the requirements need, directly or not, by canonical name.
 
-    What is not installed is left out: whether that matters, the runner shows.
+    Distributions that are not installed are left out: the runner shows whether that matters.
     """
     found: dict[str, metadata.Distribution] = {}
     seen: set[str] = set()
@@ -68,12 +68,12 @@ def make_bare(folder: Path, requirements: Iterable[str]) -> None:
 
 
 def command(python: str, folder: Path, script: Path) -> list[str]:
-    """Return how to start `script` so that it can import from `folder` and the standard library only."""
+    """Return the command that runs `script` with imports from `folder` and the standard library only."""
     return [python, "-I", "-S", "-c", START, str(folder), str(script)]
 
 
 def _needed(distribution: metadata.Distribution, extras: Iterable[str]) -> list[Requirement]:
-    """Return what a distribution requires here, with the extras that were asked for."""
+    """Return a distribution's requirements in this environment, including those of the requested extras."""
     needed = []
     for text in distribution.requires or ():
         requirement = Requirement(text)
@@ -85,7 +85,7 @@ def _needed(distribution: metadata.Distribution, extras: Iterable[str]) -> list[
 
 @cache
 def _installed() -> tuple[_Installed, ...]:
-    """Return the files of all installed distributions: who shares a folder decides how deep the links must be."""
+    """Return the files of all installed distributions: shared folders decide how deep the links must go."""
     found: list[_Installed] = []
     seen = set()
     for distribution in metadata.distributions():
@@ -101,7 +101,7 @@ def _installed() -> tuple[_Installed, ...]:
 
 
 def _link(files: Iterable[_Installed], wanted: set[str], folder: Path, depth: int) -> None:
-    """Link what the `wanted` own: a whole folder where nobody else has files in it, else what is in it one by one."""
+    """Link the files of `wanted`: a whole folder if no other distribution shares it, else its entries one by one."""
     named: dict[str, list[_Installed]] = defaultdict(list)
     for file in files:
         named[file.parts[depth]].append(file)

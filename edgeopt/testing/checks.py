@@ -1,4 +1,4 @@
-"""The checks together, and the one function that makes a class of them for a backend."""
+"""All checks, and the function that makes a test class of them for a backend."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ PREFIX = "test_"
 class BackendChecks(ModelChecks, RunnerChecks, ExportChecks, ListingChecks):
     """All checks of one backend; pytest runs them from the last base to the first, the cheapest first.
 
-    `check_backend` makes subclasses. Write one by hand to leave a check out on purpose, or to add some.
+    `check_backend` makes subclasses. Write one by hand to omit a check on purpose, or to add some.
     """
 
 
 def check_names() -> list[str]:
-    """Return what the checks are called, in words: `it synchronises`."""
+    """Return the names of the checks in words: `it synchronises`."""
     return [in_words(name) for name in dir(BackendChecks) if name.startswith(PREFIX)]
 
 
 def in_words(test: str) -> str:
-    """Return what a check is called whose method is named `test`."""
+    """Return the name of a check, in words, from its method's name."""
     return test.removeprefix(PREFIX).replace("_", " ")
 
 
 def method_of(check: str) -> str:
-    """Return the name of a check's method."""
+    """Return the method name of a check."""
     return PREFIX + check.replace(" ", "_")
 
 
@@ -49,17 +49,17 @@ def check_backend(
     options: Mapping[str, Any] | None = None,
     timeout_s: float = 600.0,
 ) -> type[BackendChecks]:
-    """Return a class of tests for a backend; give it a name that begins with `Test`, and pytest runs it.
+    """Return a test class for a backend; pytest runs it if its name begins with `Test`.
 
     Args:
-        backend: The class that the plugin's hook gives.
-        min_agreement: On which part of the demo's images it must give the source's answer, from 0 to 1.
-        varies: Files of the artifact that differ from export to export, relative to its folder; `*` is any text.
-        options: Values for the backend's options; the defaults where left out.
-        timeout_s: How long one export, or one answer of the runner, may take, in seconds.
+        backend: The class that the plugin's hook returns.
+        min_agreement: Minimum share of the demo's images on which it must agree with the source, from 0 to 1.
+        varies: Artifact files that differ between exports, relative to its folder; `*` matches any text.
+        options: Values for the backend's options; omitted ones keep their defaults.
+        timeout_s: Maximum time of one export, or of one response of the runner, in seconds.
 
     Raises:
-        UsageError: The backend has no such option, or not with such a value.
+        UsageError: The backend does not have such an option, or the option does not accept the value.
     """
     if options:
         fill(backend.Options, options, origin="options")

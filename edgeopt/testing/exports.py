@@ -1,4 +1,4 @@
-"""Checks of what a backend writes."""
+"""Checks of a backend's exports."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from edgeopt.testing.subject import Subject, describe
 from edgeopt.testing.watching import differences
 
 SHOWN = 8
-"""How many files are named in one message."""
+"""Maximum number of files named in one message."""
 
 
 class ExportChecks(Subject):
-    """Checks on two exports of the embedded demo, each in a process and a folder of its own."""
+    """Checks on two exports of the embedded demo, each in its own process and folder."""
 
     def test_it_exports_the_demo(self) -> None:
-        """The first model that every backend must take."""
+        """The demo is the first model that every backend must accept."""
         self.must_export("demo", Section.EXPORT, "an artifact of the embedded demo, a small network of convolutions")
 
     def test_it_lists_every_file(self) -> None:
-        """What the artifact lists is what lies in its folder."""
+        """The artifact lists exactly the files in its folder."""
         attempt = self.attempt("demo")
         if attempt.error is not None and attempt.is_mislisted:
             expected = "Artifact.files names every file that was written, all of them inside out_dir"
@@ -31,7 +31,7 @@ class ExportChecks(Subject):
         self.exported("demo")
 
     def test_it_writes_only_inside_its_folder(self) -> None:
-        """Nothing outside `out_dir` is made or changed, by Python or by a library."""
+        """Neither Python nor a library creates or changes a file outside `out_dir`."""
         attempt = self.attempt("demo")
         expected = "nothing written outside request.out_dir, but for temporary files, made with the module tempfile"
         if attempt.error is not None and attempt.has_strayed:
@@ -40,7 +40,7 @@ class ExportChecks(Subject):
         self.exported("demo")
 
     def test_it_works_with_any_letters_in_paths(self) -> None:
-        """Spaces and letters beyond ASCII in paths, at the export and when the artifact runs."""
+        """Paths with spaces and non-ASCII letters work, in the export and when the artifact runs."""
         self.exported("demo")
         expected = f"paths such as {ODD!r} work: spaces, and letters beyond ASCII"
         attempt = self.attempt("demo", ODD)
@@ -54,7 +54,7 @@ class ExportChecks(Subject):
             refuse(Section.EXPORT, expected, f"the artifact does not run there: {describe(error)}")
 
     def test_it_writes_the_same_bytes_twice(self) -> None:
-        """Two exports of one model give the same files, but for those that the author named."""
+        """Two exports of one model are identical, except for the files that the author named."""
         found = differences(self.exported("demo").folder, self.exported("demo", ODD).folder)
         unstated = {path: how for path, how in found.items() if not any(fnmatch(path, wild) for wild in self.varies)}
         expected = "the same bytes from two exports in fresh processes and folders; or name the file: varies=(...)"
@@ -63,6 +63,6 @@ class ExportChecks(Subject):
 
 
 def _some(texts: tuple[str, ...]) -> str:
-    """Return texts as one, at most some of them."""
+    """Join the first `SHOWN` texts, and count the rest."""
     more = f", and {len(texts) - SHOWN} more" if len(texts) > SHOWN else ""
     return "; ".join(texts[:SHOWN]) + more

@@ -1,4 +1,4 @@
-"""How a check says what was expected, what was found, and where the guide for plugin authors explains it."""
+"""Messages of failed checks: expected, found, and a link into the guide for plugin authors."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LOG_LINES = 8
 
 
 class Section(Enum):
-    """The headings of the guide."""
+    """Headings of the guide."""
 
     BACKEND = "The backend"
     OPTIONS = "Options"
@@ -31,30 +31,30 @@ class Section(Enum):
 
     @property
     def link(self) -> str:
-        """Where the section is: the guide's file and the anchor in it."""
+        """Link to the section: the guide's file and the anchor in it."""
         return f"{GUIDE}#{self.value.lower().replace(' ', '-')}"
 
 
 def refuse(section: Section, expected: str, found: str) -> NoReturn:
-    """Fail the check that is running.
+    """Fail the current check.
 
     Args:
-        section: Where the guide explains it.
-        expected: What a backend does that passes.
-        found: What this one did.
+        section: Section of the guide that explains it.
+        expected: Behaviour of a backend that passes.
+        found: Behaviour of this backend.
     """
-    # Not by the function `pytest.fail`: where an error was caught, its traceback would stand before the message.
+    # Not `pytest.fail()`: after a caught error, its traceback would precede the message.
     raise pytest.fail.Exception(f"expected: {expected}\nfound: {found}\nsee {section.link}", pytrace=False) from None
 
 
 def require(holds: bool, section: Section, expected: str, found: str) -> None:
-    """Fail the check that is running unless `holds`; see `refuse`."""
+    """Fail the current check unless `holds`; see `refuse`."""
     if not holds:
         refuse(section, expected, found)
 
 
 def last_lines(log: Path) -> str:
-    """Return the last lines of a log, ready to stand behind a sentence; empty where there is nothing."""
+    """Return the last lines of a log, formatted to follow a sentence; empty if it is empty or unreadable."""
     try:
         lines = log.read_text("utf-8", "replace").strip().splitlines()[-LOG_LINES:]
     except OSError:

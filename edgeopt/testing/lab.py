@@ -1,4 +1,4 @@
-"""What one backend did with the models of the kit: every export and every loaded artifact, each made at most once."""
+"""One backend's exports of the kit's models, each made at most once, and the artifacts loaded from them."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """How one export ended: `exported` or `error` is there, never both."""
+    """Outcome of one export: either `exported` or `error` is set, never both."""
 
     exported: Exported | None
     error: EdgeoptError | None
@@ -50,7 +50,7 @@ class Attempt:
 
     @property
     def is_mislisted(self) -> bool:
-        """Whether the backend did export, but did not list the files that it wrote."""
+        """Whether the backend exported, but its list of files is wrong."""
         trace = self.error.__traceback__ if self.error else None
         while trace is not None:
             if trace.tb_frame.f_code is check_files.__code__:
@@ -60,18 +60,18 @@ class Attempt:
 
     @property
     def has_strayed(self) -> bool:
-        """Whether the backend did export, but the host saw it write outside its folder."""
+        """Whether the backend exported, but the host detected a write outside its folder."""
         return isinstance(self.error, PluginError) and self.error.message.startswith(OUTSIDE)
 
 
 @dataclass(slots=True)
 class Lab:
-    """The workplace of one backend.
+    """Exports and runs the kit's models with one backend.
 
     Args:
-        registered: The backend, and its plugin.
+        registered: The backend and its plugin.
         options: Values for its options, as in a target file.
-        timeout_s: How long one export, or one answer of its runner, may take.
+        timeout_s: Maximum time of one export, or of one response of its runner, in seconds.
     """
 
     registered: RegisteredBackend
@@ -82,7 +82,7 @@ class Lab:
     _answers: dict[str, dict[str, Array] | EdgeoptError] = field(default_factory=dict)
     _rigs: int = 0
     _live: tuple[str, Rig] | None = None
-    """The artifact that was asked last: loading one may take seconds."""
+    """The artifact used last, kept because loading one may take seconds."""
 
     @property
     def backend(self) -> type[Backend]:
@@ -100,25 +100,25 @@ class Lab:
         return f"its runner requires {', '.join(missing)}, which is not installed here" if missing else None
 
     def export(self, model: str, place: str = PLAIN) -> Attempt:
-        """Export a model of the kit in a worker process of its own; asked again, the same attempt is given.
+        """Export a model of the kit in its own worker process; repeated calls return the same attempt.
 
-        `ODD` is for the demo only: everything is made anew there, the normalised model too, as by another run.
+        Use `ODD` only for the demo: everything is rebuilt there, including the normalised model, as in another run.
         """
         if (model, place) not in self._attempts:
             self._attempts[model, place] = self._export(stocked(model), model, place)
         return self._attempts[model, place]
 
     def open(self, model: str, *, place: str = PLAIN, threads: int = 1, alone: bool = False) -> Rig:
-        """Load an artifact in a new process; the runner is copied to a folder where nothing else is.
+        """Load an artifact in a new process; the runner is copied to an otherwise empty folder.
 
         Args:
             model: The model of the kit; its export must have succeeded.
-            place: Which of its exports.
-            threads: How many threads the runner may use.
-            alone: Whether in a bare environment.
+            place: The export to load: `PLAIN` or `ODD`.
+            threads: Maximum number of threads of the runner.
+            alone: Whether to use a bare environment.
 
         Raises:
-            RunnerError: It does not load.
+            RunnerError: The artifact does not load.
         """
         rig, runner, artifact = self._unloaded(model, place, threads, alone=alone)
         try:
@@ -129,17 +129,17 @@ class Lab:
         return rig
 
     def operators(self, model: str, seconds: float) -> Any:
-        """Return what the runner file tells of the operators of an artifact, None where it has no function for it.
+        """Return an artifact's operators as the runner file reports them, or None if it does not report any.
 
         Raises:
-            RunnerError: It raises, or its process dies.
+            RunnerError: The runner raises, or its process dies.
         """
         rig, runner, artifact = self._unloaded(model, PLAIN, 1, alone=False)
         with rig:
             return rig.operators(runner, artifact, 1, stocked(model).few, seconds)
 
     def _unloaded(self, model: str, place: str, threads: int, *, alone: bool) -> tuple[Rig, Path, Path]:
-        """Return a new process that has loaded nothing yet, with the paths of runner and artifact there."""
+        """Return a new process with nothing loaded yet, and the paths of its runner and artifact."""
         exported = self.export(model, place).exported
         if exported is None:
             raise UsageError(f"{model} was not exported")
@@ -154,10 +154,10 @@ class Lab:
         return Rig(channel, ground / "outputs", self.timeout_s), runner, artifact
 
     def rig(self, model: str) -> Rig:
-        """Return a loaded artifact that checks share, one model at a time; its export must have succeeded.
+        """Return a loaded artifact that the checks share, one model at a time; its export must have succeeded.
 
         Raises:
-            RunnerError: It does not load.
+            RunnerError: The artifact does not load.
         """
         if self._live is None or self._live[0] != model or self._live[1].channel.closed:
             self._end_rig()
@@ -165,10 +165,10 @@ class Lab:
         return self._live[1]
 
     def answers(self, model: str) -> dict[str, Array]:
-        """Return what an artifact answers to all evaluation feeds; its export must have succeeded.
+        """Return an artifact's outputs for all evaluation feeds; its export must have succeeded.
 
         Raises:
-            RunnerError: It does not.
+            RunnerError: The artifact does not load or run.
         """
         if model not in self._answers:
             try:
@@ -181,7 +181,7 @@ class Lab:
         return found
 
     def close(self) -> None:
-        """End what runs, and remove everything that was written."""
+        """Stop the running process, and remove all files."""
         self._end_rig()
         shutil.rmtree(self.root, ignore_errors=True)
 
@@ -216,7 +216,7 @@ class Lab:
         return {option.name: getattr(filled, option.name) for option in describe(self.backend.Options)}
 
     def _watched(self, model: Stocked, workspace: Workspace, elsewhere: Path) -> list[Path]:
-        """Return the places in which an export must change nothing."""
+        """Return the places that an export must not change."""
         top = sys.modules[self.backend.__module__.partition(".")[0]]
         plugin = [Path(place) for place in getattr(top, "__path__", [top.__file__])]
         return [Path(model.choice.path), model.source, model.calibration, workspace.scratch, elsewhere, *plugin]
@@ -234,7 +234,7 @@ class Lab:
     def _bare_channel(self, log: Path, threads: int) -> Channel:
         own, script = self.registered.environment, Path(harness.__file__)
         kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-        # An environment of its own holds what it requires and no more; isolated, it does not see edgeopt either.
+        # A backend's own environment holds only its requirements; isolated, it cannot import edgeopt either.
         if own:
             argv = [str(own.python), "-I", str(script)]
         else:
@@ -245,7 +245,7 @@ class Lab:
 
 @contextmanager
 def _watched_process(folder: Path) -> Iterator[None]:
-    """Let the children that are started now have a home and a current folder in `folder`."""
+    """Give child processes started in this context a home and a current folder in `folder`."""
     (folder / "home").mkdir(parents=True)
     (folder / "current").mkdir()
     here = Path.cwd()

@@ -1,4 +1,4 @@
-"""Checks of what is seen of a backend before it does anything: its listing and its options."""
+"""Checks of a backend's listing and options, before it does any work."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
 HEAVY = {"PIL", "cv2", "h5py", "jax", "matplotlib", "numpy", "onnx", "openvino", "pandas", "scipy", "sklearn", "torch"}
 HEAVY |= {"ai_edge_litert", "keras", "litert_quantizer", "onnxruntime", "tensorflow", "tf_keras"}
-"""What takes long to import."""
+"""Modules that take long to import."""
 LISTING_CPU_S = 0.5
-"""How much time of a processor the listing of one backend may take."""
+"""Maximum CPU time for listing one backend, in seconds."""
 LISTING_TIMEOUT_S = 120.0
 LONGEST_SUMMARY = 100
 PROBE = """
@@ -45,11 +45,11 @@ except Exception:
 imported = sorted({name.partition(".")[0] for name in set(sys.modules) - known})
 print(json.dumps({"imported": imported, "cpu_s": time.process_time() - begin}))
 """
-"""What `edgeopt backends` does with a plugin, in a fresh process."""
+"""The steps of `edgeopt backends` for one plugin, run in a fresh process."""
 
 
 class ListingChecks(Subject):
-    """Checks that need no model."""
+    """Checks that do not need a model."""
 
     def test_an_installed_plugin_gives_it(self) -> None:
         """The plugin is found by edgeopt itself."""
@@ -66,7 +66,7 @@ class ListingChecks(Subject):
         require(one_line, Section.BACKEND, expected, repr(summary))
 
     def test_listing_it_is_cheap_and_imports_nothing_heavy(self) -> None:
-        """The plugin can be listed, and asked whether it works here, in no time."""
+        """Listing the plugin, including its availability, is fast."""
         module = self.lab.registered.plugin.module or self.backend.__module__
         path = os.pathsep.join(entry for entry in sys.path if entry)
         done = subprocess.run(
@@ -88,11 +88,11 @@ class ListingChecks(Subject):
         require(said["cpu_s"] <= LISTING_CPU_S, Section.BACKEND, expected, slow)
 
     def test_it_says_whether_it_is_available(self) -> None:
-        """`unavailable` gives None or a reason."""
+        """`unavailable` returns None or a reason."""
         expected = "unavailable() gives None, or in one line why the backend cannot work here"
         try:
             reason: object = self.backend.unavailable()
-        except Exception as error:  # noqa: BLE001 - a stranger's check may raise anything
+        except Exception as error:  # noqa: BLE001 - third-party code may raise anything
             refuse(Section.BACKEND, expected, f"it raises {type(error).__name__}: {error}")
         said_why = reason is None or (isinstance(reason, str) and reason.strip() != "" and "\n" not in reason)
         require(said_why, Section.BACKEND, expected, f"it gives {reason!r}")
@@ -104,7 +104,7 @@ class ListingChecks(Subject):
         require(not silent, Section.OPTIONS, expected, f"no help for {', '.join(silent)}")
 
     def test_its_options_have_sound_defaults(self) -> None:
-        """Every option has a default, and it is one of the values that the option takes."""
+        """Every option has a default that is one of its accepted values."""
         expected = "a frozen dataclass in which every field has a default of the type that it declares"
         try:
             check_options_class(self.backend.Options)
@@ -119,7 +119,7 @@ class ListingChecks(Subject):
         require(not changed, Section.OPTIONS, expected, f"its own defaults are changed: {', '.join(changed)}")
 
     def test_its_options_are_validated(self) -> None:
-        """A value that an option declares is taken, and any other refused."""
+        """Every declared value of an option is accepted, and any other is rejected."""
         expected = "every declared value alone makes an instance; what does not go together, export refuses"
         for option in self._options():
             for value in option.choices or (option.default,):
@@ -130,7 +130,7 @@ class ListingChecks(Subject):
         self._must_refuse("no_such_option", 1)
 
     def test_its_target_files_are_sound(self) -> None:
-        """The targets that come with the plugin can be used."""
+        """The targets that the plugin ships can be used."""
         files = self.lab.registered.plugin.target_files
         if not files:
             pytest.skip("the plugin brings no target files")
@@ -140,7 +140,7 @@ class ListingChecks(Subject):
             require(problem is None, Section.TARGETS, expected, str(problem))
 
     def _options(self) -> list[OptionField]:
-        """Return the options; skips the check where they cannot be read."""
+        """Return the options; skip the check if they cannot be read."""
         if not dataclasses.is_dataclass(self.backend.Options):
             pytest.skip("its Options is no dataclass, which another check reports")
         return describe(self.backend.Options)
@@ -152,15 +152,15 @@ class ListingChecks(Subject):
         require(isinstance(problem, UsageError), Section.OPTIONS, expected, found)
 
     def _problem(self, values: Mapping[str, Any]) -> Exception | None:
-        """Return what the options raise for some values, or None."""
+        """Return the error that the options raise for `values`, or None."""
         try:
             fill(self.backend.Options, values, origin="a target")
-        except Exception as error:  # noqa: BLE001 - a stranger's class may raise anything
+        except Exception as error:  # noqa: BLE001 - third-party code may raise anything
             return error
         return None
 
     def _problem_of_target(self, file: Path) -> Exception | None:
-        """Return why a target file cannot be used; one of another backend is that one's business."""
+        """Return the error in a target file, or None; options for another backend are not checked."""
         try:
             target = read_target(file)
         except BadInputError as error:

@@ -1,4 +1,4 @@
-"""This machine, on which the kit's processes run: TensorFlow is imported once for each place that is exported into."""
+"""The local machine, which runs the kit's processes: TensorFlow is imported once for each export folder."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 PLAIN, ODD = "plain", "Ort mit Ä, ß und 木"
-"""The two folders that are exported into: one path as programmers have it, one as users have it."""
+"""The two export folders: one path as programmers have it, one as users have it."""
 
 
 @cache
 def machine(place: str) -> LocalDevice:  # noqa: ARG001 - it is the key of the cache
-    """Return this machine for all backends that a process of tests checks in one place.
+    """Return this machine, shared by all backends that a test process checks in one place.
 
-    What is forked from one import has one order of sets, so what is made in two places comes from two.
+    Processes forked from one import share the order of sets, so each place has an import of its own.
     """
     device = LocalDevice()
     home = tempfile.mkdtemp(prefix="edgeopt-home-")
@@ -39,16 +39,16 @@ def machine(place: str) -> LocalDevice:  # noqa: ARG001 - it is the key of the c
 
 
 def import_everywhere() -> None:
-    """Begin the imports of all places at the same time."""
+    """Start the imports of all places at the same time."""
     for place in (PLAIN, ODD):
         machine(place)
 
 
 @contextmanager
 def children_at_home(home: Path) -> Iterator[None]:
-    """Let the children that are started now have an empty home.
+    """Give child processes started in this context an empty home.
 
-    They import from where this process does: a plugin that is being written need not be installed.
+    They use this process's import path: a plugin under development need not be installed.
     """
     before = dict(os.environ)
     path = os.pathsep.join(str(Path(entry).absolute()) for entry in sys.path if entry)

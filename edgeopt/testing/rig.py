@@ -1,4 +1,4 @@
-"""One artifact in the real harness, in a process of its own, ready to be asked."""
+"""One artifact in the real harness, in its own process."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from edgeopt.devices.channel import Channel
 
 QUIT_S = 5.0
-"""How long a process may take to end by itself."""
+"""Maximum time for a process to exit by itself, in seconds."""
 
 
 class RunnerError(EdgeoptError):
-    """A runner raised, or its process died; the message says at which step."""
+    """A runner raised, or its process died; the message names the step."""
 
 
 @dataclass(slots=True)
@@ -34,55 +34,55 @@ class Rig:
     """A loaded artifact.
 
     Args:
-        channel: The harness.
+        channel: Connection to the harness.
         scratch: An empty folder for outputs.
-        timeout_s: How long one answer may take.
+        timeout_s: Maximum time of one response, in seconds.
     """
 
     channel: Channel
     scratch: Path
     timeout_s: float
     untimed: str | None = None
-    """Why its time means nothing here, as its runner says."""
+    """The runner's reason why its time is meaningless here, or None."""
     _answers: int = field(default=0)
 
     def load(self, runner: Path, artifact: Path, threads: int) -> None:
-        """Let the runner load the artifact.
+        """Load the artifact with the runner.
 
         Raises:
-            RunnerError: It does not.
+            RunnerError: The artifact does not load.
         """
         said = self._ask("load", runner=str(runner), artifact=str(artifact), threads=threads)
         self.untimed = said["untimed"]
 
     def feed(self, feeds: Path) -> None:
-        """Make the first feed of a folder ready."""
+        """Prepare the first feed of a folder."""
         self._ask("feed", feeds=str(feeds))
 
     def times_s(self, iterations: int) -> list[float]:
-        """Return the seconds of each of some invokes."""
+        """Return the time of each of `iterations` invokes, in seconds."""
         return [sample / 1e9 for sample in self._ask("time", iterations=iterations)["samples_ns"]]
 
     def answers(self, feeds: Path) -> dict[str, Array]:
-        """Return the answers to all feeds of a folder: output name to array, the first axis is the sample."""
+        """Return the outputs for all feeds of a folder: output name to array; the first axis is the sample."""
         self._answers += 1
         out = self.scratch / str(self._answers)
         self._ask("evaluate", feeds=str(feeds), out=str(out))
         return read_outputs(out)
 
     def operators(self, runner: Path, artifact: Path, threads: int, feeds: Path, seconds: float) -> Any:
-        """Return what the function `operators` of a runner file gives, None where there is none; needs no `load`."""
+        """Return the result of a runner file's `operators`, or None if it is not defined; works without `load`."""
         paths = {"runner": str(runner), "artifact": str(artifact), "feeds": str(feeds)}
         return self._ask("operators", **paths, threads=threads, seconds=seconds)["operators"]
 
     def rss_bytes(self) -> int:
-        """Return the resident memory of the process."""
+        """Return the resident memory of the process and its descendants, in bytes."""
         return tree_rss_bytes(self.channel.pid)
 
     def wanted_ns(self) -> Counter[int]:
-        """Return how many nanoseconds each thread ran or waited for a processor; empty where the system does not tell.
+        """Return the nanoseconds that each thread ran or waited for a CPU; empty if the system does not report them.
 
-        The waiting counts: on a busy machine, two threads that want to run at once may get one processor.
+        Waiting counts: on a busy machine, two threads that are ready at the same time may share one CPU.
         """
         found: Counter[int] = Counter()
         for thread in Path(f"/proc/{self.channel.pid}/task").glob("*"):
@@ -92,7 +92,7 @@ class Rig:
         return found
 
     def quit(self) -> str:
-        """Ask the process to end and return how it did; `ended with exit code 0` is as it should be."""
+        """Ask the process to exit, and return the outcome; `ended with exit code 0` is correct."""
         with suppress(RunnerError):
             self._ask("quit")
         try:

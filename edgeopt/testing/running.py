@@ -1,4 +1,4 @@
-"""Checks of a runner: alone on a device, in the harness that measures."""
+"""Checks of a runner on its own, in the measuring harness."""
 
 from __future__ import annotations
 
@@ -23,43 +23,43 @@ if TYPE_CHECKING:
 Answer = TypeVar("Answer")
 
 CPU_PER_WALL = 1.3
-"""How many processors one thread may keep busy, on average."""
+"""Maximum mean number of CPUs that one thread may keep busy."""
 BUSY_S = 0.3
-"""About how long the model runs while its processors are counted, in at most so many invokes."""
+"""Approximate time that the model runs while busy CPUs are counted, in at most `MOST_ITERATIONS` invokes."""
 TRIES = 3
-"""How often it is looked at how many processors are busy; the least counts."""
+"""Number of times that busy CPUs are counted; the lowest count is used."""
 MOST_ITERATIONS = 500
 GROWTH = 3.0
-"""By how much 64 times the work must take longer, at least."""
+"""Minimum ratio of times for 64 times the work."""
 SMALL_ITERATIONS, LARGE_ITERATIONS, HUGE_ITERATIONS = 60, 8, 10
 OPERATORS_S = 0.2
 MOST_TOGETHER, CALL_S = 50.0, 1e-3
-"""What operators take together is at most so many times an inference: enough for any profiler, not for another unit."""
+"""Maximum total time of operators, in inferences plus seconds: enough for any profiler, too little for another unit."""
 SAME_RELATIVE = 1e-4
-"""How far two answers to one feed may lie apart, as a part of the largest number in the output."""
+"""Maximum difference between two answers to one feed, relative to the largest value in the output."""
 SETTLING, ROUNDS = 8, 24
-"""After how many rounds memory is looked at, and how many more follow."""
+"""Rounds before memory is first measured, and rounds that follow."""
 KEPT_BYTES = 16 << 20
-"""How much more memory may be held after `ROUNDS` rounds, in each of which 2 MB go in and 2 MB come out."""
+"""Maximum growth of memory over `ROUNDS` rounds; each passes 1 MB in and 1 MB out."""
 
 
 class RunnerChecks(Subject):
-    """Checks on the artifact of the embedded demo, and on one model in three sizes of work."""
+    """Checks on the embedded demo's artifact, and on one model with three amounts of work."""
 
     def test_its_runner_imports_no_edgeopt(self) -> None:
-        """The runner is pushed to a device alone, and edgeopt is not there."""
+        """The runner does not import edgeopt: it is pushed to a device alone."""
         runner = Path(self.backend.runner)
         lines = sorted(set(_imports_of_edgeopt(ast.parse(runner.read_text("utf-8")))))
         found = f"{runner.name} imports edgeopt in line {', '.join(map(str, lines))}"
         require(not lines, Section.RUNNER, "a runner that never imports edgeopt", found)
 
     def test_its_runner_answers(self) -> None:
-        """The runner loads the artifact and runs it over all feeds."""
+        """The runner loads the artifact and runs it on all feeds."""
         self.exported("demo")
         self.must_answer("demo", Section.RUNNER, "load, feed, invoke and outputs work on every feed of the demo")
 
     def test_its_runner_works_in_a_bare_environment(self) -> None:
-        """With what it requires, and with nothing else, in a folder of its own."""
+        """The runner works in its own folder with only its requirements."""
         self.answers()
         listed = ", ".join(self.backend.requires) or "nothing"
         expected = f"a runner that needs no more than it requires ({listed}), NumPy and the standard library"
@@ -70,7 +70,7 @@ class RunnerChecks(Subject):
             refuse(Section.REQUIREMENTS, expected, describe(error))
 
     def test_it_keeps_names_shapes_and_dtypes(self) -> None:
-        """The outputs are called and shaped as those of the source."""
+        """The outputs have the source's names, shapes and dtypes."""
         samples = len(next(iter(stocked("demo").wanted().values())))
         wanted = {spec.name: f"{(samples, *spec.shape[1:])} {spec.dtype}" for spec in stocked("demo").outputs}
         found = {name: f"{array.shape} {array.dtype}" for name, array in self.answers().items()}
@@ -78,7 +78,7 @@ class RunnerChecks(Subject):
         require(found == wanted, Section.RUNNER, expected, _listed(found))
 
     def test_it_gives_the_same_answer_twice(self) -> None:
-        """What was asked before does not change an answer."""
+        """Earlier feeds do not change an answer."""
         import numpy as np
 
         rig = self.rig("demo")
@@ -92,7 +92,7 @@ class RunnerChecks(Subject):
             require(bool(same), Section.RUNNER, expected, found)
 
     def test_its_process_ends_by_itself(self) -> None:
-        """No thread or process of the runner keeps the harness from ending."""
+        """No thread or process of the runner keeps the harness from exiting."""
         rig = self.rig("demo")
         self._answers_of(rig)
         ended = rig.quit()
@@ -100,7 +100,7 @@ class RunnerChecks(Subject):
         require(ended == "ended with exit code 0", Section.RUNNER, expected, f"it {ended}")
 
     def test_it_honours_threads(self) -> None:
-        """With one thread, one processor is busy."""
+        """With one thread, one CPU is busy."""
         if cores_allowed() < 2:  # noqa: PLR2004
             pytest.skip("this machine has one core, so more threads would not be seen")
         rig = self._timed("large")
@@ -110,15 +110,15 @@ class RunnerChecks(Subject):
             pytest.skip(f"the model takes {once_s * 1e3:.3f} ms, too short to count processors in")
         if not rig.wanted_ns():
             pytest.skip("this system does not tell how busy the processors were")
-        # On a machine with more to do, threads that take turns wait at the same time, and that looks like work: what
-        # uses more threads than it may does so every time.
+        # On a busy machine, threads that take turns wait at the same time, which looks like work. A runner that uses
+        # too many threads does so every time.
         busy = min(self._busy(rig, iterations) for _ in range(TRIES))
         found = f"with threads=1 it could have kept {busy:.1f} processors busy"
         expected = f"load(path, threads) gives the runtime so many threads: at most {CPU_PER_WALL} processors for one"
         require(busy <= CPU_PER_WALL, Section.THREADS, expected, found)
 
     def test_it_takes_no_more_memory_with_time(self) -> None:
-        """What one call took is free again after it."""
+        """Memory taken by a call is freed after it."""
         rig = self.rig("large")
         self._go_on(rig, SETTLING)
         before = rig.rss_bytes()
@@ -128,23 +128,23 @@ class RunnerChecks(Subject):
         require(grown <= KEPT_BYTES, Section.RUNNER, expected, f"{grown / 2**20:.0f} MB more")
 
     def test_it_synchronises(self) -> None:
-        """`invoke` returns when the result is there: more work takes longer."""
+        """`invoke` returns when the result is ready: more work takes longer."""
         large_s = self._fastest_s("large", LARGE_ITERATIONS)
         small_s = self._fastest_s("small", SMALL_ITERATIONS)
-        if large_s < GROWTH * small_s:  # a fast accelerator may be busy with the call, and hardly with the work
+        if large_s < GROWTH * small_s:  # on a fast accelerator, the call may take most of the time
             small_s, large_s = large_s, self._fastest_s("huge", HUGE_ITERATIONS)
         expected = f"invoke returns when the result is ready: 64 times the work takes {GROWTH:g} times longer at least"
         found = f"{small_s * 1e3:.3f} ms, and {large_s * 1e3:.3f} ms for 64 times the work"
         require(large_s >= GROWTH * small_s, Section.SYNCHRONISING, expected, found)
 
     def test_it_tells_its_operators(self) -> None:
-        """Where the runner file has a function for it, what it says of operators has names and possible times."""
+        """If the runner file has `operators`, it returns names and plausible times."""
         self.answers()
         expected = "operators(...) gives name, kernel, count and time_s, in seconds per inference, of each operator"
         try:
             rows = self.lab.operators("demo", OPERATORS_S)
         except RunnerError as error:
-            if "RuntimeError" in error.message:  # as the contract has it, of a runtime that cannot tell
+            if "RuntimeError" in error.message:  # by the contract, the runtime cannot report them
                 pytest.skip(f"its runner says that it cannot: {error.message}")
             refuse(Section.RUNNER, expected, describe(error))
         if rows is None:
@@ -157,11 +157,11 @@ class RunnerChecks(Subject):
         require(together_s <= inference_s * MOST_TOGETHER + CALL_S, Section.RUNNER, expected, found)
 
     def _answers_of(self, rig: Rig) -> dict[str, Array]:
-        """Return the answers to a few feeds; skips the check where there are none."""
+        """Return the answers to a few feeds; skip the check if the runner fails."""
         return self._or_skip(lambda: rig.answers(stocked("demo").few))
 
     def _timed(self, model: str) -> Rig:
-        """Return a loaded artifact with its first feed; skips the check where its time means nothing."""
+        """Return a loaded artifact with its first feed; skip the check if its time is meaningless."""
         rig = self.rig(model)
         if rig.untimed is not None:
             pytest.skip(f"its time means nothing here: {rig.untimed}")
@@ -169,7 +169,7 @@ class RunnerChecks(Subject):
         return rig
 
     def _busy(self, rig: Rig, iterations: int) -> float:
-        """Return how many processors some invokes could have kept busy."""
+        """Return the mean number of CPUs that `iterations` invokes could have kept busy."""
         before_ns = rig.wanted_ns()
         wall_s = sum(self._times_s(rig, iterations))
         return sum((rig.wanted_ns() - before_ns).values()) / 1e9 / wall_s
@@ -178,7 +178,7 @@ class RunnerChecks(Subject):
         return self._or_skip(lambda: rig.times_s(iterations))
 
     def _fastest_s(self, model: str, iterations: int) -> float:
-        """Return the fastest of some invokes; the first half only warms it up."""
+        """Return the fastest of `iterations` invokes; the first half only warms up."""
         return min(self._times_s(self._timed(model), iterations)[iterations // 2 :])
 
     def _go_on(self, rig: Rig, rounds: int) -> None:
@@ -193,7 +193,7 @@ class RunnerChecks(Subject):
 
 
 def _imports_of_edgeopt(tree: ast.AST) -> Iterator[int]:
-    """Yield the lines in which edgeopt or a part of it is imported."""
+    """Yield the numbers of the lines that import edgeopt or a part of it."""
     for node in ast.walk(tree):
         names: list[str] = []
         if isinstance(node, ast.Import):

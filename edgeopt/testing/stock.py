@@ -1,7 +1,6 @@
-"""The models that backends are checked on, with their feeds and with what the source answers.
+"""The models that backends are checked on, with their feeds and the source's answers.
 
-All are made once per test process and shared by the backends, in a child process: TensorFlow is never imported in the
-process of the tests.
+A child process makes each once per test process, shared by all backends: the test process never imports TensorFlow.
 """
 
 from __future__ import annotations
@@ -30,23 +29,23 @@ if TYPE_CHECKING:
 SEED = 7
 WIDTH, DEPTH = 512, 4
 SMALL_BATCH, LARGE_BATCH, HUGE_BATCH = 8, 512, 32_768
-"""The model of `work` takes 2 million multiplications per sample; each batch is 64 times the one before."""
+"""The model of `_work` takes 1 million multiplications per sample; each batch is 64 times the one before."""
 DEMO_IMAGES = 300
-"""On how many labelled images of the demo an artifact is judged."""
+"""Number of labelled demo images on which an artifact is judged."""
 FEW = 8
-"""How many feeds do where it is not about fidelity."""
+"""Number of feeds for checks that do not judge fidelity."""
 BUILD_TIMEOUT_S = 900.0
 
 USUAL = ("demo", "ports", "tokens", "small", "large", "odd")
 """Made together, in one process."""
 AGAIN = "again"
-"""The demo once more, made from another import of TensorFlow, as a second run of edgeopt would. Of the others that are
-not usual, `huge` is only for a device on which `large` takes no longer than `small`."""
+"""The demo, made from another import of TensorFlow, as in a second run of edgeopt. `huge`, also not in `USUAL`, is
+only for a device on which `large` takes hardly longer than `small`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stocked:
-    """One model that is ready to be exported."""
+    """One model, ready for export."""
 
     folder: Path
     choice: SourceChoice
@@ -55,7 +54,7 @@ class Stocked:
 
     @property
     def source(self) -> Path:
-        """What a run calls its `source` folder: the normalised model."""
+        """The normalised model: the `source` folder of a run."""
         return self.folder / "source"
 
     @property
@@ -74,7 +73,7 @@ class Stocked:
         return self.folder / "few"
 
     def wanted(self) -> dict[str, Array]:
-        """Return what the source answers to the evaluation feeds: output name to array."""
+        """Return the source's answers to the evaluation feeds: output name to array."""
         import numpy as np
 
         with np.load(self.folder / "wanted.npz", allow_pickle=False) as file:
@@ -82,14 +81,14 @@ class Stocked:
 
     @classmethod
     def read(cls, folder: Path) -> Stocked:
-        """Return the model that lies in a folder which `_build` has filled."""
+        """Return the model in a folder that `_build` filled."""
         said = json.loads((folder / "model.json").read_text("utf-8"))
         choice = SourceChoice.from_dict(said["choice"])
         return cls(folder, choice, _specs(said["inputs"]), _specs(said["outputs"]))
 
 
 def stocked(name: str) -> Stocked:
-    """Return a model of the kit; it is made when it is first asked for.
+    """Return a model of the kit; make it on first use.
 
     Raises:
         UnavailableError: The models cannot be made here.
@@ -125,7 +124,7 @@ def _specs(items: Iterable[Mapping[str, Any]]) -> tuple[TensorSpec, ...]:
 
 
 def _build(name: str, folder: Path) -> None:
-    """Make one model, normalise it, and write its feeds and what it answers; `model.json` last."""
+    """Make one model, normalise it, and write its feeds and answers; `model.json` last."""
     import numpy as np
 
     from edgeopt.data import demo_feeds, noise_feeds, read_feeds
@@ -153,7 +152,7 @@ def _build(name: str, folder: Path) -> None:
 
 
 def _cut(feeds: Path, folder: Path, count: int) -> None:
-    """Write the first feeds of a folder into another."""
+    """Write the first `count` feeds of a folder into another."""
     import numpy as np
 
     index = json.loads((feeds / "index.json").read_text("utf-8"))
@@ -165,7 +164,7 @@ def _cut(feeds: Path, folder: Path, count: int) -> None:
 
 
 def _ports(folder: Path) -> Path:
-    """Two inputs and two outputs, of different shapes, so that none can pass for another."""
+    """Two inputs and two outputs of different shapes, so that none can pass for another."""
     from keras import Input, Model, layers
 
     image, sensors = Input((8, 8, 3), name="image"), Input((5,), name="sensors")
@@ -184,7 +183,7 @@ def _tokens(folder: Path) -> Path:
 
 
 def _work(folder: Path) -> Path:
-    """As much arithmetic as the batch asks for."""
+    """An amount of arithmetic that the batch sets."""
     from keras import Input, Sequential, layers
 
     stack = [layers.Dense(WIDTH, activation="relu") for _ in range(DEPTH - 1)]
@@ -192,7 +191,7 @@ def _work(folder: Path) -> Path:
 
 
 def _odd(folder: Path) -> Path:
-    """Operators that few runtimes know."""
+    """Operators that few runtimes support."""
     import tensorflow as tf
 
     def odd(x: Any) -> dict[str, Any]:
@@ -224,11 +223,11 @@ _BUILDERS: dict[str, Callable[[Path], Path]] = {
 
 
 def main() -> None:
-    """Make the models that the command line names, in the folder that it names first."""
+    """Make the models named on the command line, in the folder that is its first argument."""
     from edgeopt.source.load import prepare_keras
 
     answers = os.dup(1)
-    os.dup2(2, 1)  # what a library prints is no answer
+    os.dup2(2, 1)  # the output of a library is not an answer
     prepare_keras()
     import keras
 

@@ -1,4 +1,4 @@
-"""Which backend is checked, and how its checks get at what they need, or are skipped."""
+"""The base class of the checks: gets exports and answers, or skips the check."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 
 HOOK = "edgeopt_backends"
 NOT_INSTALLED = "(not installed)"
-"""What stands in the place of a distribution for a plugin that edgeopt does not find by itself."""
+"""Stands for the distribution of a plugin that edgeopt does not find by itself."""
 
 
 class Subject:
-    """The backend of a class of checks, and what has become of it so far.
+    """The backend of a class of checks, and its results so far.
 
-    What one check is about must not fail the others: they are skipped, and say which check tells the reason.
+    A failure that one check covers must not fail the others: they are skipped, and say that another check reports it.
     """
 
     backend: ClassVar[type[Backend]]
@@ -45,16 +45,16 @@ class Subject:
 
     @classmethod
     def setup_class(cls) -> None:
-        """Make the workplace that all checks of the class share; nothing is exported yet."""
+        """Create the lab that all checks of the class share; nothing is exported yet."""
         cls.lab = Lab(find_registered(cls.backend), cls.options, cls.timeout_s)
 
     @classmethod
     def teardown_class(cls) -> None:
-        """Remove the workplace."""
+        """Remove the lab."""
         cls.lab.close()
 
     def attempt(self, model: str, place: str = PLAIN) -> Attempt:
-        """Return how the export of a model ended; skips the check where nothing can be exported here."""
+        """Return the outcome of a model's export; skip the check if nothing can be exported here."""
         reason = self.lab.registered.plugin.problem or self.lab.why_not()
         if reason is not None:
             pytest.skip(reason)
@@ -62,14 +62,14 @@ class Subject:
         return self.lab.export(model, place)
 
     def exported(self, model: str, place: str = PLAIN) -> Exported:
-        """Return what was exported; skips the check where another one says why that failed."""
+        """Return a model's export; skip the check if it failed, which another check reports."""
         attempt = self.attempt(model, place)
         if attempt.exported is None:
             pytest.skip(f"the export of the model {model!r} failed, which another check reports")
         return attempt.exported
 
     def rig(self, model: str) -> Rig:
-        """Return a loaded artifact; skips the check where the runner does not load it."""
+        """Return a loaded artifact; skip the check if the runner does not load it."""
         self.exported(model)
         try:
             return self.lab.rig(model)
@@ -77,7 +77,7 @@ class Subject:
             return pytest.skip("the runner does not load the model, which another check reports")
 
     def answers(self, model: str = "demo") -> dict[str, Array]:
-        """Return what an artifact answers to the evaluation feeds; skips the check where it does not."""
+        """Return an artifact's answers to the evaluation feeds; skip the check if it does not run."""
         self.exported(model)
         try:
             return self.lab.answers(model)
@@ -85,14 +85,14 @@ class Subject:
             return pytest.skip("the runner does not run to the end, which another check reports")
 
     def must_export(self, model: str, section: Section, expected: str) -> Exported:
-        """Return what was exported; fails the check where that failed for another reason than where files are."""
+        """Return a model's export; fail the check if it failed, unless for the location or list of its files."""
         attempt = self.attempt(model)
         if attempt.error is not None and not attempt.is_mislisted and not attempt.has_strayed:
             refuse(section, expected, describe(attempt.error, attempt.log))
         return self.exported(model)
 
     def must_answer(self, model: str, section: Section, expected: str) -> dict[str, Array]:
-        """Return what an artifact answers to the evaluation feeds; fails the check where it does not."""
+        """Return an artifact's answers to the evaluation feeds; fail the check if it does not run."""
         try:
             return self.lab.answers(model)
         except RunnerError as error:
@@ -107,9 +107,9 @@ def describe(error: EdgeoptError, log: Path | None = None) -> str:
 
 
 def find_registered(backend: type[Backend]) -> RegisteredBackend:
-    """Return a backend with the plugin that gives it.
+    """Return a backend with its plugin.
 
-    A plugin that is not installed yet is made up from the module that has the hook, so that the other checks can run.
+    A plugin that is not installed yet is made from the module that has the hook, so that the other checks can run.
     """
     wanted = (backend.__module__, backend.__qualname__)
     for plugin in find_backends().plugins:
@@ -123,7 +123,7 @@ def find_registered(backend: type[Backend]) -> RegisteredBackend:
 
 
 def _upwards(module: str) -> Iterator[str]:
-    """Yield a module and the packages that it lies in."""
+    """Yield a module and the packages that contain it."""
     while module:
         yield module
         module = module.rpartition(".")[0]

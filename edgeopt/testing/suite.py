@@ -1,7 +1,7 @@
-"""The checks of installed backends, run by pytest in a child process, told one by one.
+"""Checks of installed backends, run by pytest in a child process and reported one by one.
 
-`run_suite` is the host's side; run as a program, this module is the child. It answers one message, `check`, with
-nothing, and sends one event for every finished check before that. What pytest prints goes to the log.
+`run_suite` is the host's side; run as a program, this module is the child. It receives one message, `check`, sends one
+event per finished check, and then answers with `error`, empty on success. The output of pytest goes to the log.
 """
 
 from __future__ import annotations
@@ -39,16 +39,16 @@ TestBackend = check_backend(backend, **{how!r})
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """How one check of one backend ended."""
+    """The result of one check of one backend."""
 
     backend: str
     check: str
-    """What was checked, in words."""
+    """Name of the check, in words."""
     outcome: Outcome
     reason: str
-    """Why it failed or was skipped; empty where it did not."""
+    """Why it failed or was skipped; empty if it passed."""
     see: str
-    """Where the guide explains it; empty unless it failed."""
+    """Link to the explanation in the guide; empty unless it failed."""
     seconds: float
 
 
@@ -59,17 +59,17 @@ def run_suite(
     tell: Callable[[Finding], None],
     only: Mapping[str, Sequence[str]] | None = None,
 ) -> list[Finding]:
-    """Check installed backends in a child process and return what was found, in the order of the checks.
+    """Check installed backends in a child process and return the findings, in the order of the checks.
 
     Args:
         backends: Their names.
         how: Further arguments of `check_backend`.
-        folder: An empty folder; what pytest says stays in it as `LOG`, and everything else is removed at the end.
-        tell: Is given each finding as soon as it is known.
-        only: By backend, the checks to run; all checks of those that are not named.
+        folder: An empty folder; pytest's output stays in it as `LOG`, and everything else is removed at the end.
+        tell: Receives each finding as soon as it is available.
+        only: The checks to run, by backend; all checks of backends that are not named.
 
     Raises:
-        PluginError: The checks could not be run to the end.
+        PluginError: The checks did not run to the end.
     """
     found: list[Finding] = []
 
@@ -78,7 +78,7 @@ def run_suite(
         found.append(Finding(**event))
         tell(found[-1])
 
-    # Only what the user has installed is checked: nothing of pytest's own settings and plugins comes in between.
+    # Check the installed packages only, without the user's pytest settings and plugins.
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     ours = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONSAFEPATH": "1", "TMPDIR": str(folder / TEMPORARY)}
     log = folder / LOG
@@ -97,14 +97,14 @@ def run_suite(
 
 @dataclass(slots=True)
 class Reporter:
-    """A plugin of pytest that tells how each check ended."""
+    """A pytest plugin that reports the result of each check."""
 
     tell: Callable[[dict[str, Any]], None]
     backend: str
     _seconds: dict[str, float] = field(default_factory=dict)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Tell what one phase of one check came to: its call, or a preparation that failed."""
+        """Report one phase of one check: its call, or another phase that did not pass."""
         seconds = self._seconds[report.nodeid] = self._seconds.get(report.nodeid, 0.0) + report.duration
         if report.when == "call" or report.outcome != "passed":
             reason, see = _reason(report)
@@ -122,7 +122,7 @@ class Reporter:
 
 
 def _reason(report: pytest.TestReport) -> tuple[str, str]:
-    """Return why a check failed or was skipped, and where the guide explains it."""
+    """Return why a check failed or was skipped, and the link into the guide."""
     if isinstance(report.longrepr, tuple):
         return report.longrepr[2].removeprefix("Skipped: "), ""
     text = report.longreprtext.strip()
@@ -145,12 +145,12 @@ def _check(name: str, how: Mapping[str, Any], only: Sequence[str], wire: Wire) -
 
 
 def main() -> None:
-    """Answer one message and end."""
+    """Answer one message and exit."""
     wire = Wire()
     message = wire.receive()
     failures = []
     for name in message["backends"]:
-        sys.modules.pop("test_backend", None)  # every file is called so
+        sys.modules.pop("test_backend", None)  # every test file has this name
         code = _check(name, message["how"], message["only"].get(name, ()), wire)
         if code not in {0, 1}:
             failures.append(f"pytest ended with exit code {code} for {name}")

@@ -1,4 +1,4 @@
-"""Whether files changed, and how two folders differ."""
+"""Detects changed files and the differences between two folders."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 LIBRARIES = {"__pycache__", ".keras", ".cache", ".config"}
-"""Where libraries may write by themselves when they are imported; the host allows it too."""
+"""Folders that libraries may write to on import; the host allows this too."""
 ABSENT = "absent"
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The files in some places, at one moment."""
+    """The files in some places at one moment."""
 
     places: tuple[Path, ...]
     files: Mapping[Path, tuple[int, int]]
-    """Size and time of the last change of each."""
+    """Size in bytes and modification time in ns of each."""
 
     @classmethod
     def take(cls, places: Iterable[Path]) -> Self:
-        """Return how the files in `places`, files or folders, are now."""
+        """Return the present state of the files in `places` (files or folders)."""
         kept = tuple(places)
         return cls(kept, dict(_walk(kept)))
 
     def changes(self, *, exempt: Iterable[Path]) -> tuple[str, ...]:
-        """Return a sentence for each file that was made, changed or removed since, other than those in `exempt`."""
+        """Return a sentence for each file made, changed or removed since, except those in `exempt`."""
         allowed = tuple(exempt)
         now = dict(_walk(self.places))
         found = []
@@ -45,7 +45,7 @@ class Snapshot:
 
 
 def differences(one: Path, other: Path) -> dict[str, str]:
-    """Return how the files of two folders differ, by path: `the bytes`, `only once`, or which keys of a JSON file."""
+    """Return the differences between two folders, by path: `the bytes`, `only once`, or the keys of a JSON file."""
     paths = {
         file.relative_to(folder).as_posix() for folder in (one, other) for file in folder.rglob("*") if file.is_file()
     }
@@ -68,7 +68,7 @@ def _walk(places: Iterable[Path]) -> Iterator[tuple[Path, tuple[int, int]]]:
 
 
 def _in_json(one: Path, other: Path) -> str:
-    """Return the keys in which two JSON files differ; empty when they are no JSON or differ in layout only."""
+    """Return the keys in which two JSON files differ; empty if they are not JSON or differ only in layout."""
     try:
         keys = list(_keys(json.loads(one.read_text("utf-8")), json.loads(other.read_text("utf-8")), ""))
     except ValueError:

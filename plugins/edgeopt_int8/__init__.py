@@ -1,1 +1,1 @@
-"""What the backends share that write 8-bit integers for x86 processors; no plugin by itself."""
+"""Shared code of the backends that write 8-bit integers for x86 processors; not a plugin itself."""

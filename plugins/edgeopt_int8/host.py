@@ -1,4 +1,4 @@
-"""What this machine's processor has, which decides what a trial here can show."""
+"""Detects the processor features that a trial of 8-bit weights on this machine depends on."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ VNNI = frozenset({"avx512_vnni", "avx_vnni", "amx_int8"})
 
 
 def flags() -> frozenset[str]:
-    """Return the features of the processor by the names in /proc/cpuinfo; empty if it is not readable."""
+    """Return the processor's features as named in /proc/cpuinfo, or an empty set if it is unreadable."""
     try:
         return frozenset(CPUINFO.read_text("utf-8", "replace").split())
     except OSError:
@@ -18,5 +18,5 @@ def flags() -> frozenset[str]:
 
 
 def overflows() -> bool:
-    """Whether this processor is an x86 one without VNNI, as far as is known."""
+    """Return whether this is an x86 processor without VNNI; true if its features are unknown."""
     return platform.machine().lower() in {"x86_64", "amd64"} and VNNI.isdisjoint(flags())

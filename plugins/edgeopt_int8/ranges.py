@@ -1,4 +1,4 @@
-"""Weights of 7 or 8 bits: which of them a file gets, and what that means for the processors that run it.
+"""Chooses between 7-bit and 8-bit weights and describes which processors run the file correctly.
 
 Without VNNI, an x86 processor multiplies unsigned activations by signed weights with `vpmaddubsw` (or its SSE twin),
 which adds two products in 16 bits and saturates. Two products of 255 and 64 still fit: 2 x 255 x 64 = 32,640.
@@ -24,7 +24,7 @@ HELP = (
 )
 REDUCED, FULL = 7, 8
 WORTH_DB = 1.0
-"""How much more accurate 8 bits must be than 7 to be chosen; two sets of feeds differ by less."""
+"""Minimum gain in dB that 8 bits need over 7 to be chosen; two sets of feeds differ by less."""
 SAFE = "this file is right on processors without VNNI too"
 UNJUDGED = f"{SAFE}, and 8-bit weights cannot be judged on this machine, which has no VNNI"
 WRONG = "x86 processors without VNNI compute wrong results with this file"
@@ -32,42 +32,42 @@ WRONG = "x86 processors without VNNI compute wrong results with this file"
 
 @dataclass(frozen=True, slots=True)
 class WeightBits:
-    """How many bits the weights of a file have, and why; no bits if it has no 8-bit integers."""
+    """Number of bits of a file's weights and the reason; 0 bits without 8-bit integers."""
 
     bits: int = 0
     reason: str = ""
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """The processor features that the file needs, as in `Artifact.needs`."""
+        """Processor features that the file needs, as in `Artifact.needs`."""
         return ("vnni",) if self.bits == FULL else ()
 
     @property
     def fallback(self) -> str:
-        """The setting that makes a file without needs, as in `Artifact.fallback`."""
+        """Setting that produces a file without needs, as in `Artifact.fallback`."""
         return "reduce_range=true" if self.bits == FULL else ""
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What the user must know."""
+        """Notes for the user."""
         return (f"{self.bits}-bit weights: {self.reason}",) if self.bits else ()
 
     @property
     def metadata(self) -> dict[str, str | int]:
-        """The facts for the manifest."""
+        """Facts for the manifest."""
         return {"weight_bits": self.bits, "weight_bits_reason": self.reason} if self.bits else {}
 
 
 NO_INTEGERS = WeightBits()
-"""Of a file without 8-bit integers."""
+"""For a file without 8-bit integers."""
 
 
 def candidates(choice: Choice, cpu_features: Collection[str]) -> tuple[int, ...]:
-    """Return the numbers of bits to try: one, or both if their accuracy is to decide.
+    """Return the bit widths to try: one, or both if accuracy decides.
 
     Args:
         choice: The value of the option.
-        cpu_features: The 8-bit dot products of the device, as in `ExportRequest.cpu_features`.
+        cpu_features: The device's 8-bit dot products, as in `ExportRequest.cpu_features`.
     """
     if choice == "auto":
         return (REDUCED, FULL) if cpu_features else (REDUCED,)
@@ -75,16 +75,16 @@ def candidates(choice: Choice, cpu_features: Collection[str]) -> tuple[int, ...]
 
 
 def make_each(tried: Collection[int], make: Callable[[int], T]) -> dict[int, T]:
-    """Return what is made with each number of bits; if the first works, others may fail.
+    """Return the result for each bit width; if the first succeeds, others may fail.
 
     Raises:
-        ExportError: The first fails.
+        ExportError: The first bit width fails.
     """
     made: dict[int, T] = {}
     for bits in tried:
         try:
             made[bits] = make(bits)
-        except ExportError:  # noqa: PERF203 - two at most
+        except ExportError:  # noqa: PERF203 - at most two
             if not made:
                 raise
     return made
@@ -95,7 +95,7 @@ def choose(choice: Choice, sqnr_db: Mapping[int, float]) -> WeightBits:
 
     Args:
         choice: The value of the option.
-        sqnr_db: The signal-to-noise ratio of each candidate against the float file, by its number of bits.
+        sqnr_db: Signal-to-noise ratio of each candidate against the float file, by bit width.
     """
     if choice == "false":
         return WeightBits(FULL, f"as requested; {WRONG}")

@@ -1,4 +1,4 @@
-"""The backend that writes ONNX files for ONNX Runtime: float32, half precision, and integers of 8 bits."""
+"""Backend that writes ONNX files for ONNX Runtime: float32, half precision, and 8-bit integers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ EDGEOPT_CONTRACT = 2
 
 @hookimpl
 def edgeopt_backends() -> Iterable[type[Backend]]:
-    """Return the one backend of this plugin."""
+    """Return this plugin's only backend."""
     from edgeopt_onnxruntime.backend import OnnxRuntime
 
     return (OnnxRuntime,)

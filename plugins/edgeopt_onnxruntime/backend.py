@@ -1,4 +1,4 @@
-"""The backend `onnxruntime`: one ONNX file, in the number format that the options ask for."""
+"""Backend `onnxruntime`: one ONNX file, in the number format set by the options."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ class OnnxRuntime(Backend):
 
     @classmethod
     def unavailable(cls) -> str | None:
-        """Return the command that adds what is missing, or None."""
+        """Return the missing packages and the command that installs them, or None."""
         missing = [name for name in PACKAGES if find_spec(name) is None]
         verb = "is" if len(missing) == 1 else "are"
         return f"{', '.join(missing)} {verb} not installed: pip install 'edgeopt[onnx]'" if missing else None
 
     def export(self, request: ExportRequest) -> Artifact:
-        """Write the file, from the float file that all targets of this backend share.
+        """Write the file from the float file that all targets of this backend share.
 
         Raises:
-            ExportError: The model cannot be made into such a file.
+            ExportError: The model cannot be converted to this format.
         """
         from edgeopt_onnxruntime.operators import read_operators
 

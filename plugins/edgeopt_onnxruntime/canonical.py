@@ -1,7 +1,7 @@
-"""Gives an ONNX model the same bytes every time: tf2onnx chooses order and names by chance.
+"""Makes the bytes of an ONNX model reproducible: tf2onnx chooses order and names arbitrarily.
 
-Nodes are put in the order in which the outputs need them, tensors get short names in that order, and what only
-describes is dropped.
+Nodes are sorted in the order in which the outputs need them, tensors get short names in that order, and purely
+descriptive fields are removed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def canonicalise(model: Any) -> None:
-    """Order and name what is in `model`; inputs and outputs keep their names."""
+    """Sort and rename the contents of `model`; inputs and outputs keep their names."""
     graph = model.graph
     _settle(graph)
     model.doc_string = ""
@@ -25,10 +25,10 @@ def canonicalise(model: Any) -> None:
 
 @dataclass(slots=True)
 class Naming:
-    """Gives names in the order in which it is asked for them."""
+    """Assigns names in the order of requests."""
 
     names: dict[str, str]
-    """Old name to new name."""
+    """New names by old name."""
     _taken: set[str] = field(init=False)
     _tensors: int = field(default=0, init=False)
     _nodes: int = field(default=0, init=False)
@@ -37,7 +37,7 @@ class Naming:
         self._taken = set(self.names.values())
 
     def rename(self, graph: Any, *, outermost: bool) -> None:
-        """Put a graph in order and give its tensors and nodes new names, those of its subgraphs included."""
+        """Sort a graph and rename its tensors and nodes, including those of its subgraphs."""
         constants = {tensor.name: tensor for tensor in graph.initializer}
         nodes = [copy(node) for node in _ordered(graph)]
         for value in graph.input:
@@ -48,7 +48,7 @@ class Naming:
             self._rename_node(node)
         for value in graph.output:
             value.name = self._new(value.name)
-            if not outermost:  # of two names for one tensor only one has its shape, by chance
+            if not outermost:  # of two names for one tensor, only an arbitrary one has its shape
                 value.type.tensor_type.ClearField("shape")
         tensors = [copy(constants[name]) for name in used]
         for tensor in tensors:
@@ -60,7 +60,7 @@ class Naming:
         graph.name = "edgeopt" if outermost else f"body_{self._nodes}"
 
     def _rename_node(self, node: Any) -> None:
-        """Give a node, what it reads, what is inside it, and what it writes new names, in this order."""
+        """Rename a node's inputs, its subgraphs, its outputs and the node itself, in this order."""
         replace(node.input, [self._new(name) for name in node.input])
         for body in subgraphs(node):
             self.rename(body, outermost=False)
@@ -73,10 +73,10 @@ class Naming:
         replace(node.attribute, [copy(each) for each in sorted(node.attribute, key=lambda each: each.name)])
 
     def _new(self, old: str) -> str:
-        """Return the new name of a tensor; an empty one, a left out argument, stays empty.
+        """Return the new name of a tensor; an empty name, an omitted argument, stays empty.
 
-        It ends in no digit: ONNX Runtime's quantizer puts numbers behind the names of tensors, and looks only among the
-        constants whether a name is free.
+        The name does not end in a digit: ONNX Runtime's quantizer appends numbers to tensor names, and checks only the
+        constants for conflicts.
         """
         if old and old not in self.names:
             self._tensors += 1
@@ -87,7 +87,7 @@ class Naming:
 
 
 def _settle(graph: Any) -> None:
-    """Let the first of two outputs that are copies of each other be the one that is computed."""
+    """Compute the first of two outputs that are copies, and copy it to the second."""
     position = {value.name: number for number, value in reversed(list(enumerate(graph.output)))}
     for node in graph.node:
         for body in subgraphs(node):
@@ -103,7 +103,7 @@ def _settle(graph: Any) -> None:
 
 
 def _ordered(graph: Any) -> list[Any]:
-    """Return the nodes that the outputs need, each after those that it reads from."""
+    """Return the nodes that the outputs need, each after the nodes that it reads from."""
     makers = {name: node for node in graph.node for name in node.output}
     ordered: list[Any] = []
     seen: set[int] = set()
@@ -113,7 +113,7 @@ def _ordered(graph: Any) -> list[Any]:
         return node, iter(_reads(node))
 
     for value in graph.output:
-        # A stack and no recursion: graphs are deeper than Python's own stack.
+        # A stack, not recursion: graphs are deeper than Python's own stack.
         first = makers.get(value.name)
         stack = [] if first is None or id(first) in seen else [open_node(first)]
         while stack:
@@ -128,13 +128,13 @@ def _ordered(graph: Any) -> list[Any]:
 
 
 def _reads(node: Any) -> list[str]:
-    """Return every tensor that a node reads, what its subgraphs take from outside included."""
+    """Return every tensor that a node reads, including those that its subgraphs capture."""
     taken = [name for body in subgraphs(node) for name in _captures(body)]
     return [name for name in (*node.input, *taken) if name]
 
 
 def _captures(graph: Any) -> list[str]:
-    """Return what a subgraph takes from outside, in the order in which its outputs need it."""
+    """Return the outer tensors that a subgraph captures, in the order in which its outputs need them."""
     nodes = _ordered(graph)
     own = {value.name for value in graph.input} | {tensor.name for tensor in graph.initializer}
     own |= {name for node in nodes for name in node.output}

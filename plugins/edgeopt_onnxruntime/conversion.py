@@ -1,4 +1,4 @@
-"""From the normalised SavedModel to a float ONNX file, checked against the source."""
+"""Converts the normalised SavedModel to a float ONNX file and checks it against the source."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ if TYPE_CHECKING:
 
 FLOAT_FILE = "float32.onnx"
 OPSET = 18
-"""The newest set of operators that tf2onnx 1.17 writes."""
+"""The newest operator set that tf2onnx 1.17 writes."""
 CHECKED_FEEDS = 2
 TOLERANCE = 1e-3
-"""Largest allowed error, as a share of the output's largest value: another order of float32 sums stays far below it."""
+"""Maximum error relative to the output's largest value; reordering float32 sums stays far below it."""
 LARGEST_BYTES = 2**31 - 1
-"""What one file can hold: a limit of protocol buffers."""
+"""Maximum size of one file: a limit of protocol buffers."""
 XLA_MARK = "_XlaMustCompile"
 WIDENED = "session.x64quantprecision"
-"""The setting of ONNX Runtime that makes signed weights unsigned when a session begins: exact, and up to 1.4x slower
-without VNNI. A file cannot carry it, each program has to set it."""
+"""ONNX Runtime's setting that makes signed weights unsigned when a session starts: exact, and up to 1.4x slower without
+VNNI. A file cannot contain it; each program must set it."""
 
 
 def make_float_file(source: SourceModel, feeds: Iterable[Mapping[str, Any]], log: Callable[[str], None]) -> Path:
-    """Return the float32 file of `source`, made and checked once per run and shared by all targets of this backend.
+    """Return the float32 file of `source`, built and checked once per run for all targets.
 
     Raises:
-        ExportError: ONNX has no operator for something in the model, or the file answers otherwise than the source.
+        ExportError: ONNX lacks an operator for the model, or the file's outputs differ from the source's.
     """
 
     def build(folder: Path) -> None:
@@ -51,7 +51,7 @@ def make_float_file(source: SourceModel, feeds: Iterable[Mapping[str, Any]], log
                 file.write_bytes(fused.SerializeToString(deterministic=True))
                 check(file, source, feeds)
                 return
-        except Exception as error:  # noqa: BLE001 - whatever goes wrong with an operator, the loop still works
+        except Exception as error:  # noqa: BLE001 - whatever fails with an operator, the loop still works
             log(f"the loops stay loops: {first_line(error)}")
         file.write_bytes(model.SerializeToString(deterministic=True))
         check(file, source, feeds)
@@ -60,17 +60,17 @@ def make_float_file(source: SourceModel, feeds: Iterable[Mapping[str, Any]], log
 
 
 def convert(saved_model: Path) -> Any:
-    """Return the model of a SavedModel, the same for the same SavedModel.
+    """Return the ONNX model of a SavedModel, reproducibly.
 
     Args:
-        saved_model: A folder with the one signature `serving_default`.
+        saved_model: Folder with the single signature `serving_default`.
 
     Raises:
-        ExportError: It cannot be written as ONNX; the message names the operators where they are the reason.
+        ExportError: It cannot be written as ONNX; the message names unsupported operators.
     """
     try:
         model = _converted(saved_model)
-    except Exception as error:  # tf2onnx raises whatever it likes
+    except Exception as error:  # tf2onnx raises any type
         raise ExportError(
             f"tf2onnx failed: {first_line(error)}", hint="the log holds the whole message; the tflite targets may work"
         ) from error
@@ -107,12 +107,12 @@ def check(file: Path, source: SourceModel, feeds: Iterable[Mapping[str, Any]]) -
 
 
 def answers_of(file: Path, feeds: Iterable[Mapping[str, Any]], *, widened: bool = False) -> list[dict[str, Any]]:
-    """Run a file on some feeds, as a device will.
+    """Return a file's outputs for the feeds, run as on a device.
 
     Args:
         file: The ONNX file.
         feeds: The inputs.
-        widened: Whether 8-bit products are added in 32 bits on every x86 processor, as VNNI does.
+        widened: Whether every x86 processor adds 8-bit products in 32 bits, as VNNI does.
     """
     from edgeopt_onnxruntime import runner
 
@@ -126,10 +126,10 @@ def answers_of(file: Path, feeds: Iterable[Mapping[str, Any]], *, widened: bool 
 
 
 def compare(outputs: Mapping[str, Any], reference: Mapping[str, Any], what: str) -> None:
-    """Compare the outputs of `what` with those of the source.
+    """Compare a file's outputs with those of the source.
 
     Raises:
-        ExportError: An output is missing or differs by more than rounding; names it and the error.
+        ExportError: An output is missing, has another shape, or differs by more than rounding; names it and the error.
     """
     import numpy as np
 
@@ -152,7 +152,7 @@ def compare(outputs: Mapping[str, Any], reference: Mapping[str, Any], what: str)
 
 
 def _fused(model: Any) -> Any:
-    """Return a copy of the model whose recurrent loops are operators, or None where there are none."""
+    """Return a copy of the model with recurrent loops as operators, or None without any."""
     if not has_loop(model.graph):
         return None
     fused = copy(model)
@@ -163,12 +163,12 @@ def _fused(model: Any) -> Any:
 
 
 def _converted(saved_model: Path) -> Any:
-    """Return what tf2onnx makes of a SavedModel."""
+    """Return tf2onnx's conversion of a SavedModel."""
     import tensorflow as tf
     from tf2onnx import tf_loader
     from tf2onnx.convert import _convert_common
 
-    # What it says about operators that it does not know is found in the graph as well, and said once.
+    # Unsupported operators are found in the graph as well, and reported once.
     logging.getLogger("tf2onnx").setLevel(logging.CRITICAL)
     with _without_xla(saved_model) as folder:
         graph, inputs, outputs, tables, names = tf_loader.from_saved_model(
@@ -195,9 +195,9 @@ def _converted(saved_model: Path) -> Any:
 
 @contextmanager
 def _without_xla(saved_model: Path) -> Iterator[Path]:
-    """Yield a SavedModel without functions that are marked for XLA: tf2onnx does not look into them.
+    """Yield a SavedModel without XLA marks on functions: tf2onnx does not look into marked ones.
 
-    Keras marks its grouped convolution so.
+    Keras marks its grouped convolution.
     """
     from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
@@ -220,13 +220,13 @@ def _without_xla(saved_model: Path) -> Iterator[Path]:
 
 
 def _unknown(graph: Any) -> set[str]:
-    """Return the operators that ONNX does not have; tf2onnx leaves them in the graph by their TensorFlow names."""
+    """Return the operators missing from ONNX, which tf2onnx leaves under their TensorFlow names."""
     from onnx import defs
 
     return {node.op_type for node in nodes_of(graph) if not defs.has(node.op_type, OPSET, node.domain)}
 
 
 def first_line(error: Exception) -> str:
-    """Return the first line of what an exception says, short enough for a table's note."""
+    """Return the first line of an exception's message, cut to fit a table note."""
     text = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-    return text if len(text) <= 160 else text[:157] + "..."  # noqa: PLR2004 - a line
+    return text if len(text) <= 160 else text[:157] + "..."  # noqa: PLR2004 - one line

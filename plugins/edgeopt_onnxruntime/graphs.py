@@ -1,4 +1,4 @@
-"""Walks over the nodes of an ONNX graph, those in the bodies of loops and branches included."""
+"""Walks over the nodes of an ONNX graph, including those in loop and branch bodies."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CONVOLUTIONS = frozenset({"Conv", "ConvTranspose", "FusedConv"})
 
 
 def subgraphs(node: Any) -> list[Any]:
-    """Return the graphs inside a node, in the order of its attributes' names."""
+    """Return the graphs inside a node, sorted by attribute name."""
     found = [attribute for attribute in node.attribute if attribute.HasField("g")]
     return [attribute.g for attribute in sorted(found, key=lambda attribute: attribute.name)]
 
@@ -33,34 +33,34 @@ def nodes_of(graph: Any) -> Iterator[Any]:
 
 
 def has_loop(graph: Any) -> bool:
-    """Tell whether some nodes lie in the body of a loop or of a branch."""
+    """Return whether a graph contains a loop or a branch."""
     return any(node.op_type in WITH_BODIES for node in graph.node)
 
 
 def is_recurrent(graph: Any) -> bool:
-    """Tell whether a graph has a recurrent layer, as an operator or as a loop."""
+    """Return whether a graph has a recurrent layer, as an operator or a loop."""
     return has_loop(graph) or any(node.op_type in RECURRENT for node in graph.node)
 
 
 def has_convolution(graph: Any) -> bool:
-    """Tell whether a graph has a convolution outside of loops."""
+    """Return whether a graph has a convolution outside loops."""
     return any(node.op_type in CONVOLUTIONS for node in graph.node)
 
 
 def has_attention(graph: Any) -> bool:
-    """Tell whether two computed tensors are multiplied as matrices."""
+    """Return whether two computed tensors are multiplied as matrices."""
     constants = {tensor.name for tensor in graph.initializer}
     return any(node.op_type == "MatMul" and constants.isdisjoint(node.input) for node in graph.node)
 
 
 def replace(repeated: Any, values: list[Any]) -> None:
-    """Put `values` in the place of all that a repeated field holds."""
+    """Replace the contents of a repeated field by `values`."""
     del repeated[:]
     repeated.extend(values)
 
 
 def copy(message: Any) -> Any:
-    """Return a copy that stays when the list that holds the message is emptied."""
+    """Return a copy that survives clearing the list that holds the message."""
     twin = type(message)()
     twin.CopyFrom(message)
     return twin

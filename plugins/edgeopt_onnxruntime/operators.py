@@ -1,4 +1,4 @@
-"""Which operators of a quantized file compute in float, when ONNX Runtime has made of it what it will run."""
+"""Finds the operators of a quantized file that compute in float after ONNX Runtime's optimisation."""
 
 from __future__ import annotations
 
@@ -22,29 +22,29 @@ BORDERS = frozenset(
         "DynamicQuantizeLSTM",
     }
 )
-"""They lead from float to integer or back, some of them while they multiply, so one float side is their nature."""
+"""Conversions between float and integer, some while multiplying; one float side is normal for them."""
 MOST_KINDS = 6
-"""How many kinds of operators a remark names."""
+"""Maximum number of operator kinds in a remark."""
 LOOPS = frozenset({"Loop", "Scan"})
 FLOAT, INTEGER = 1, 3
-"""Numbers of element types, as ONNX has them."""
+"""ONNX's numbers of element types."""
 
 
 @dataclass(frozen=True, slots=True)
 class Operators:
-    """The names of all operators that run, and the names of those that compute in float."""
+    """Names of all operators that run, and of those that compute in float."""
 
     names: tuple[str, ...]
     floats: tuple[str, ...]
 
     @property
     def count(self) -> int:
-        """How many operators there are."""
+        """Number of operators."""
         return len(self.names)
 
     @property
     def remark(self) -> str | None:
-        """A sentence about the operators that a quantized file leaves in float, or None."""
+        """Sentence about the float operators of a quantized file, or None."""
         if not self.floats:
             return None
         found = sorted(set(self.floats))
@@ -54,7 +54,7 @@ class Operators:
         return f"{len(self.floats)} of {self.count} operators {verb} float32 ({kinds})"
 
     def remarks(self, quantization: str) -> tuple[str, ...]:
-        """Return what a quantized file leaves in float, as sentences for the user."""
+        """Return sentences for the user about the float parts of a quantized file."""
         said = []
         if quantization.endswith("int8") and LOOPS.intersection(self.names):
             said.append("the loop stays float32: only what lies outside of it is quantized")
@@ -68,19 +68,19 @@ class Operators:
 
 
 def read_operators(file: Path) -> Operators:
-    """Count the operators of `file` as ONNX Runtime runs them, those in the bodies of loops included."""
+    """Count the operators of `file` as ONNX Runtime runs them, including those in loop bodies."""
     found = [pair for graph in graphs_of(_optimised(file).graph) for pair in _operators(graph)]
     floats = tuple(name for name, is_float in found if is_float and name not in BORDERS)
     return Operators(tuple(name for name, _ in found), floats)
 
 
 def _optimised(file: Path) -> Any:
-    """Return the model after ONNX Runtime has put integer operators in the place of float ones between integers."""
+    """Return the model after ONNX Runtime has replaced float operators between integers by integer ones."""
     import onnx
     import onnxruntime as ort
 
     options = ort.SessionOptions()
-    # The highest level would add layouts that only this processor has.
+    # The highest level would add layouts specific to this processor.
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
     options.log_severity_level = 3
     with tempfile.TemporaryDirectory() as folder:
@@ -91,13 +91,13 @@ def _optimised(file: Path) -> Any:
 
 
 def _operators(graph: Any) -> Iterator[tuple[str, bool]]:
-    """Yield each operator's name, and whether it reads or writes a float tensor that is no constant."""
+    """Yield each operator's name, and whether it reads or writes a non-constant float tensor."""
     constants = {tensor.name for tensor in graph.initializer}
     values = (*graph.input, *graph.output, *graph.value_info)
     types = {value.name: value.type.tensor_type.elem_type for value in values}
     for node in graph.node:
         given = [name for name in node.input if name not in constants]
-        # ONNX Runtime keeps no type for what its own integer operators write, and for copies of it.
+        # ONNX Runtime does not record types for outputs of its own integer operators, nor for their copies.
         like_first = types.get(given[0], INTEGER) if given else INTEGER
         guess = {"DequantizeLinear": FLOAT, "QuantizeLinear": INTEGER}.get(node.op_type, like_first)
         for name in node.output:

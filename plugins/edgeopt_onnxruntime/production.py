@@ -1,4 +1,4 @@
-"""Which steps make the file that the options ask for, and the proof that it runs and resembles the float file."""
+"""Produces the file that the options request, and tests that it runs and resembles the float file."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 PREPARED_FILE = "prepared.onnx"
 LOWEST_SQNR_DB = 6.0
-"""Below this the error is half of the signal."""
+"""Below this, the error is half of the signal."""
 COMPARED_FEEDS = 32
-"""Two sets of weights are compared on more feeds than a single file is checked on."""
+"""Comparing two sets of weights uses more feeds than checking a single file."""
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the file is made of."""
+    """Options of the file."""
 
     quantization: Literal["none", "float16", "dynamic-int8", "int8"] = field(
         default="none",
@@ -47,7 +47,7 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """What was made, and what the user must know."""
+    """Weights of the finished file, and warnings for the user."""
 
     weights: WeightBits
     warnings: tuple[str, ...] = ()
@@ -63,7 +63,7 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Production:
-    """The making of one file."""
+    """Production of one file."""
 
     source: SourceModel
     feeds: Sequence[Mapping[str, Any]]
@@ -76,7 +76,7 @@ class Production:
         """Write the file.
 
         Raises:
-            ExportError: It cannot be made from this model.
+            ExportError: The file cannot be produced from this model.
         """
         float_file = make_float_file(self.source, self.feeds, self.log)
         wanted = self.options.quantization
@@ -91,7 +91,7 @@ class Production:
         return Product(weights, (*weights.notes, *self._remarks(best, float_file)))
 
     def _best(self, float_file: Path) -> tuple[WeightBits, Candidate]:
-        """Return the quantized file to ship and the bits of its weights, which mean nothing for float16."""
+        """Return the quantized file to ship and its weight bits, which are meaningless for float16."""
         choice = self.options.reduce_range
         tried = ranges.candidates(choice, () if self.options.quantization == "float16" else self.cpu_features)
         count = CHECKED_FEEDS if len(tried) == 1 else COMPARED_FEEDS
@@ -101,7 +101,7 @@ class Production:
         return weights, made[weights.bits]
 
     def _remarks(self, made: Candidate, float_file: Path) -> tuple[str, ...]:
-        """Return what the user must know about the accuracy of a quantized file."""
+        """Return remarks for the user on the accuracy of a quantized file."""
         wanted, said = self.options.quantization, []
         if made.sqnr_db < LOWEST_SQNR_DB:
             said.append(f"with {wanted} the error is as large as the signal (SQNR {made.sqnr_db:.1f} dB)")
@@ -110,7 +110,7 @@ class Production:
         return tuple(said)
 
     def _candidate(self, float_file: Path, bits: int, reference: Sequence[Mapping[str, Any]]) -> Candidate:
-        """Return the quantized file with weights of so many bits.
+        """Return the quantized file with weights of this bit width.
 
         Raises:
             ExportError: The quantizer fails, or its file does not run.
@@ -118,18 +118,18 @@ class Production:
         wanted = self.options.quantization
         try:
             content = self._quantized(self._prepared(float_file), bits)
-        except Exception as error:  # the quantizer raises whatever it likes
+        except Exception as error:  # the quantizer raises any type
             raise _failure(f"ONNX Runtime's quantizer failed: {first_line(error)}") from error
         self.file.write_bytes(content)
         try:
-            # This processor may lack VNNI, and is to judge 8-bit weights as one with VNNI would.
+            # This processor may lack VNNI, but must judge 8-bit weights like one with VNNI.
             answers = answers_of(self.file, self.feeds[: len(reference)], widened=bits == ranges.FULL)
         except Exception as error:  # ONNX Runtime raises its own types
             raise _failure(f"the {wanted} file does not run: {first_line(error)}") from error
         return Candidate(content, lowest_sqnr_db(answers, reference))
 
     def _prepared(self, float_file: Path) -> Path:
-        """Return what all quantized files start from, made once per run."""
+        """Return the starting point of all quantized files, built once per run."""
 
         def build(folder: Path) -> None:
             quantization.prepare(float_file, folder / PREPARED_FILE)
@@ -148,9 +148,9 @@ class Production:
 
 
 def lowest_sqnr_db(answers: Sequence[Mapping[str, Any]], reference: Sequence[Mapping[str, Any]]) -> float:
-    """Return the signal-to-noise ratio of the worst output over all feeds; minus infinity if one is not finite.
+    """Return the signal-to-noise ratio of the worst output over all feeds, in dB.
 
-    An output that is all zeros is left to the host, which explains it.
+    The result is minus infinity if an output is not finite. An all-zero output is ignored here; the host explains it.
     """
     import numpy as np
 
@@ -168,5 +168,5 @@ def lowest_sqnr_db(answers: Sequence[Mapping[str, Any]], reference: Sequence[Map
 
 
 def _failure(message: str) -> ExportError:
-    """Return the error for a step that ONNX Runtime cannot do with this model."""
+    """Return the error for a step that ONNX Runtime cannot perform on this model."""
     return ExportError(message, hint="the onnx-float32 target works with this model; or try another quantization")

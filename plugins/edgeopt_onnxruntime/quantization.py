@@ -1,4 +1,4 @@
-"""From the float file to half precision or integers, with ONNX Runtime's own quantizer."""
+"""Converts the float file to half precision or integers, the latter with ONNX Runtime's quantizer."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ if TYPE_CHECKING:
 Calibration: TypeAlias = Literal["minmax", "percentile"]
 PERCENTILE = 99.99
 SMALLEST_HALVED = 16
-"""Constants of fewer elements stay float32: they cost no space, and some are settings of operators."""
+"""Smaller constants stay float32: they hardly take space, and some are settings of operators."""
 WEIGHTED = ("Conv", "ConvTranspose", "MatMul", "Gemm", "Gather")
-"""The operators that have weights."""
+"""Operators with weights."""
 WEIGHTS_OF_LSTM = (1, 2)
-"""Where an LSTM has the matrices of the step and of the state among its inputs."""
+"""Indices of an LSTM's inputs for the matrices of the step and the state."""
 GIVING_FLOAT = ("MatMul", "Gemm")
-"""The operators whose integer kernels can give float; a Convolution would become a float one."""
+"""Operators whose integer kernels can output float; a convolution would become a float one."""
 
 
 class Feeding:
-    """Hands the calibration feeds to ONNX Runtime's quantizer, in the manner that it expects."""
+    """Reader of the calibration feeds, in the form that ONNX Runtime's quantizer expects."""
 
     def __init__(self, feeds: Feeds) -> None:
         self._feeds = feeds
         self.set_range(0, len(feeds))
 
     def __len__(self) -> int:
-        """Return how many feeds there are."""
+        """Return the number of feeds."""
         return len(self._feeds)
 
     def set_range(self, start_index: int, end_index: int) -> None:
-        """Hand out only these feeds from now on."""
+        """Restrict `get_next` to these feeds."""
         self._left = iter(self._feeds[start_index:end_index])
 
     def get_next(self) -> dict[str, Any] | None:
@@ -49,11 +49,11 @@ class Feeding:
 
 
 def prepare(float_file: Path, prepared: Path) -> None:
-    """Write what the quantizer starts from: constants and normalisations folded, every shape known."""
+    """Write the quantizer's input: constants and normalisations folded, all shapes known."""
     import onnx
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    # Symbolic shapes need sympy and bring nothing, since every shape is known.
+    # Symbolic shapes require sympy and are useless, since every shape is known.
     quant_pre_process(str(float_file), str(prepared), skip_symbolic_shape=True)
     model = onnx.load(prepared)
     if _part_weights(model.graph):
@@ -61,23 +61,23 @@ def prepare(float_file: Path, prepared: Path) -> None:
 
 
 def holds_attention(prepared: Path) -> bool:
-    """Tell whether the model multiplies two computed matrices."""
+    """Return whether the model multiplies two computed matrices."""
     import onnx
 
     return has_attention(onnx.load(prepared).graph)
 
 
 def static(prepared: Path, feeds: Feeds, calibration: Calibration, *, reduce_range: bool) -> bytes:
-    """Quantize weights and activations to 8 bits, per channel, as pairs of QuantizeLinear and DequantizeLinear.
+    """Quantize weights and activations to 8 bits, per channel, in QDQ format.
 
-    Activations are unsigned. ONNX Runtime's guide prefers signed ones, for which it has no fast kernel on x86 (ResNet-8
-    329 us against 133, as true).
+    QDQ means pairs of QuantizeLinear and DequantizeLinear. Activations are unsigned. ONNX Runtime's guide prefers
+    signed ones, but on x86 it lacks a fast kernel for them (ResNet-8: 329 us against 133, equally accurate).
     """
     import onnx
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 
     method = CalibrationMethod.Percentile if calibration == "percentile" else CalibrationMethod.MinMax
-    # One feed at a time: else histograms are made when every activation of every feed is in memory.
+    # One feed at a time: otherwise all activations of all feeds are in memory when histograms are built.
     histograms = {"CalibPercentile": PERCENTILE, "CalibStridedMinMax": 1} if calibration == "percentile" else {}
 
     def write(file: Path) -> None:
@@ -104,10 +104,10 @@ def static(prepared: Path, feeds: Feeds, calibration: Calibration, *, reduce_ran
 
 
 def _recurrent(model: bytes, *, reduce_range: bool) -> bytes:
-    """Quantize the weights of every LSTM, and leave its activations to the run time: there is no static kernel.
+    """Quantize the weights of every LSTM, and its activations at run time.
 
-    An LSTM of 128 units takes 72 us instead of 113, at the same 39 dB, in a quarter of the size. There is no kernel for
-    a GRU.
+    No static kernel exists. An LSTM of 128 units takes 72 us instead of 113, at the same 39 dB and a quarter of the
+    size. No GRU kernel exists.
     """
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
@@ -127,7 +127,7 @@ def _recurrent(model: bytes, *, reduce_range: bool) -> bytes:
 
 
 def dynamic(prepared: Path, *, reduce_range: bool) -> bytes:
-    """Quantize the weights of matrix multiplications and embeddings to 8 bits, and leave activations to the run time.
+    """Quantize weights of matrix multiplications and embeddings to 8 bits, and activations at run time.
 
     Convolutions stay float32: their dynamic kernel is 3 to 20 times slower than the float one.
     """
@@ -135,7 +135,7 @@ def dynamic(prepared: Path, *, reduce_range: bool) -> bytes:
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     operators = ["MatMul", "Gemm", "LSTM"]
-    if not has_loop(onnx.load(prepared).graph):  # beside a loop, a quantized Gather ends the process
+    if not has_loop(onnx.load(prepared).graph):  # beside a loop, a quantized Gather crashes the process
         operators.append("Gather")
 
     def write(file: Path) -> None:
@@ -152,7 +152,7 @@ def dynamic(prepared: Path, *, reduce_range: bool) -> bytes:
 
 
 def multiplies_integers(content: bytes) -> bool:
-    """Return whether a quantized model multiplies matrices of 8-bit weights; looking rows up is no multiplication."""
+    """Return whether a quantized model multiplies by 8-bit weight matrices; row lookups do not count."""
     import onnx
 
     graphs = list(graphs_of(onnx.load_from_string(content).graph))
@@ -163,9 +163,10 @@ def multiplies_integers(content: bytes) -> bool:
 
 
 def float16(prepared: Path) -> bytes:
-    """Store the weights in half precision and cast them back, which ONNX Runtime does once, when it loads the file.
+    """Store the weights in half precision and cast them back to float32.
 
-    Arithmetic in half precision is not what a CPU wants: ONNX Runtime has few kernels for it there, and casts between.
+    ONNX Runtime casts only once, when it loads the file. Arithmetic in half precision does not suit
+    CPUs: ONNX Runtime has few such kernels for them, and casts in between.
     """
     import onnx
 
@@ -176,7 +177,7 @@ def float16(prepared: Path) -> bytes:
 
 
 def _halve_weights(graph: Any) -> None:
-    """Replace every float32 constant of weight size by a float16 one and a cast that has the old name."""
+    """Replace each large float32 constant in float16's range by float16 and a cast with the old name."""
     import numpy as np
     from onnx import TensorProto, helper, numpy_helper
 
@@ -195,7 +196,10 @@ def _halve_weights(graph: Any) -> None:
 
 
 def _part_weights(graph: Any) -> bool:
-    """Give each LSTM its own weights, and tell whether two shared some: the quantizer would turn those round twice."""
+    """Give each LSTM its own weights and return whether any were shared.
+
+    The quantizer would transpose shared weights twice.
+    """
     constants = {tensor.name: tensor for tensor in graph.initializer}
     taken: set[str] = set()
     parted = False
@@ -212,7 +216,7 @@ def _part_weights(graph: Any) -> bool:
 
 
 def _leave_outputs_in_float(graph: Any) -> None:
-    """Take the last rounding from outputs that a matrix multiplication makes, which is as fast and truer.
+    """Remove the final rounding from outputs of matrix multiplications: equally fast and more accurate.
 
     The logits of a vision transformer have 31 dB instead of 24.
     """
@@ -235,11 +239,11 @@ def _leave_outputs_in_float(graph: Any) -> None:
 
 
 def _worthwhile(prepared: Path) -> list[str] | None:
-    """Return which operators to quantize, or None for all that can be.
+    """Return the operator types to quantize, or None for all supported ones.
 
-    Around attention and recurrent layers much is left in float, and each way to integers and back costs time or truth:
-    with the weighted operators alone, a vision transformer takes 1.78 ms instead of 2.00 and is truer, and a small
-    bidirectional LSTM has 31 dB instead of 22. Convolutions are faster with all.
+    Around attention and recurrent layers much stays float, and each conversion to integers and back costs time or
+    accuracy: with only the weighted operators, a vision transformer takes 1.78 ms instead of 2.00 and is more accurate,
+    and a small bidirectional LSTM has 31 dB instead of 22. Convolutions are faster with all operators.
     """
     import onnx
 
@@ -249,7 +253,7 @@ def _worthwhile(prepared: Path) -> list[str] | None:
 
 
 def _written(write: Callable[[Path], None]) -> bytes:
-    """Return what ONNX Runtime's quantizer writes, without what it prints."""
+    """Return the file that ONNX Runtime's quantizer writes; suppress its printed output."""
     with tempfile.TemporaryDirectory() as folder, redirect_stdout(io.StringIO()):
         file = Path(folder) / "quantized.onnx"
         write(file)

@@ -1,8 +1,9 @@
-"""Puts ONNX's own LSTM, GRU and RNN in the place of loops that compute just that.
+"""Replaces loops that compute an LSTM, GRU or RNN by ONNX's own operators.
 
-tf2onnx knows the loops of some Keras layers by the exact nodes in their bodies, and so misses what TensorFlow traces in
-another way: an LSTM of batch 1, every GRU of Keras 3. Here a body is worked out, whatever its nodes, and what comes out
-is compared with the formulas of the three operators. ONNX Runtime runs them 4 to 8 times faster than a loop.
+tf2onnx recognises the loops of some Keras layers by the exact nodes in their bodies, and so misses those that
+TensorFlow traces differently: an LSTM of batch 1, every GRU of Keras 3. This module computes a body's formulas,
+whatever its nodes, and compares them with those of the three operators. ONNX Runtime runs these 4 to 8 times faster
+than a loop.
 """
 
 from __future__ import annotations
@@ -23,11 +24,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What a loop can see of the graph around it."""
+    """The graph around a loop, as visible from the loop."""
 
     constants: Mapping[str, Any]
     shapes: Mapping[str, tuple[int, ...]]
-    """Of all tensors whose every size is known."""
+    """Shapes of all tensors whose sizes are all known."""
     makers: Mapping[str, Any]
     read: frozenset[str]
 
@@ -40,17 +41,17 @@ class Layer:
     cell: Cell
     sequence: str
     initial: tuple[str, ...]
-    """The states before the first step."""
+    """States before the first step."""
     finals: tuple[str, ...]
-    """The loop's outputs that are the states after the last step, empty where nobody reads them."""
+    """The loop's outputs that are the states after the last step; an empty name if unread."""
     stacks: tuple[str, ...]
     """The loop's outputs that hold the first state after each step."""
 
 
 def fuse_loops(model: Any) -> int:
-    """Change the model in place and return how many loops became an operator.
+    """Change the model in place and return the number of replaced loops.
 
-    Nodes must be in the order in which they run. What only those loops needed stays.
+    Nodes must be in execution order. Nodes that only the replaced loops needed remain.
     """
     around = _look_around(model)
     graph = model.graph
@@ -81,7 +82,7 @@ def _look_around(model: Any) -> Surroundings:
 
 
 def _recognise(loop: Any, around: Surroundings) -> Layer | None:
-    """Return what a loop computes, if it is one recurrent layer over a whole sequence."""
+    """Return the layer if the loop is one recurrent layer over a whole sequence, else None."""
     work, states = _worked_out(loop, around)
     ends = _ends(loop)
     found = [work.values.get(ends[number]) for number in states]
@@ -111,12 +112,12 @@ def _body(loop: Any) -> Any:
 
 
 def _ends(loop: Any) -> list[str]:
-    """Return what the body gives for each of the loop's outputs: the next states first, then what is stacked."""
+    """Return the body's result for each loop output: the next states first, then the stacked tensors."""
     return [value.name for value in _body(loop).output][1:]
 
 
 def _worked_out(loop: Any, around: Surroundings) -> tuple[Work, list[int]]:
-    """Return what can be told of the body's tensors, and which of the carried ones are states."""
+    """Return the known values of the body's tensors, and the indices of the carried ones that are states."""
     from onnx import numpy_helper
 
     body = _body(loop)
@@ -140,7 +141,7 @@ def _worked_out(loop: Any, around: Surroundings) -> tuple[Work, list[int]]:
 
 
 def _runs_through(loop: Any, work: Work, around: Surroundings) -> bool:
-    """Tell whether every count grows by one, and nothing but counts decides that the loop goes on to its last step."""
+    """Return whether counts grow by one, and they alone make the loop continue to its last step."""
     import numpy as np
 
     body, times = _body(loop), around.constants.get(loop.input[0])
@@ -164,7 +165,7 @@ def _runs_through(loop: Any, work: Work, around: Surroundings) -> bool:
 
 
 def _leaves(name: str, makers: Mapping[str, Any]) -> set[str]:
-    """Return from which tensors that no node makes a tensor is computed."""
+    """Return the tensors without a producing node from which a tensor is computed."""
     leaves, seen, waiting = set(), set(), [name]
     while waiting:
         each = waiting.pop()
@@ -179,13 +180,13 @@ def _leaves(name: str, makers: Mapping[str, Any]) -> set[str]:
 
 
 def _fits(loop: Any, sequence: str, before: Iterable[Term], around: Surroundings) -> bool:
-    """Tell whether the loop takes every step of its sequence, with the batch of its states."""
+    """Return whether the loop takes every step of its sequence, with the batch of its states."""
     length, batch, _ = around.shapes[sequence]
     return int(around.constants[loop.input[0]].item()) == length and all(state.shape[0] == batch for state in before)
 
 
 def _written(layer: Layer, graph: Any, around: Surroundings) -> list[Any]:
-    """Return the nodes of a layer, and add its weights to the graph."""
+    """Return the nodes of a layer and add its weights to the graph."""
     import numpy as np
     from onnx import helper
 

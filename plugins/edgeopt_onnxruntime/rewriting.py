@@ -1,4 +1,4 @@
-"""Repairs what tf2onnx writes: two operators that ONNX does not have, and sizes that are rounded the wrong way."""
+"""Repairs tf2onnx's output: two operators missing from ONNX, and sizes rounded the wrong way."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def replace_unknown(graph: Any) -> None:
-    """Compute Erfc, which exact GELU gives, and Expm1 by operators that ONNX has."""
+    """Express Erfc, which comes from exact GELU, and Expm1 by operators of ONNX."""
     known: Mapping[str, Callable[[Any, Any], list[Any]]] = {"Erfc": _by_erf, "Expm1": _by_exp}
     for each in graphs_of(graph):
         nodes: list[Any] = []
@@ -21,9 +21,9 @@ def replace_unknown(graph: Any) -> None:
 
 
 def settle_sizes(model: Any) -> None:
-    """Say the sizes that a Resize makes, where its scales, rounded to float32, would give one less.
+    """Give Resize explicit sizes if its scales, rounded to float32, could yield one less.
 
-    tf2onnx writes 17 / 24 for a picture of 24 that becomes 17, and 24 times that is 16.99.
+    tf2onnx writes 17 / 24 for an image resized from 24 to 17, and 24 times that is 16.99.
     """
     from onnx import TensorProto, helper, numpy_helper, shape_inference
 
@@ -32,7 +32,7 @@ def settle_sizes(model: Any) -> None:
         scales = constants.get(node.input[2]) if len(node.input) == 3 else None  # noqa: PLR2004 - x, roi and scales
         if scales is None or all(scale == int(scale) for scale in scales):
             continue
-        inferred = shape_inference.infer_shapes(model).graph  # again each time, since one size leads to the next
+        inferred = shape_inference.infer_shapes(model).graph  # repeated each time, since one size determines the next
         shapes = {value.name: value.type.tensor_type.shape.dim for value in (*inferred.input, *inferred.value_info)}
         before = [dimension.dim_value for dimension in shapes.get(node.input[0], ())]
         if len(before) != len(scales) or not all(before):
@@ -44,9 +44,9 @@ def settle_sizes(model: Any) -> None:
 
 
 def _by_erf(node: Any, graph: Any) -> list[Any]:
-    """Return the nodes that compute what an Erfc does.
+    """Return nodes equivalent to an Erfc.
 
-    Where it is `Erfc(-x * c)`, they are `1 + Erf(x / (1 / c))`: in this form ONNX Runtime knows a GELU.
+    For `Erfc(-x * c)`, they are `1 + Erf(x / (1 / c))`: in this form ONNX Runtime recognises a GELU.
     """
     from onnx import helper
 
@@ -64,7 +64,7 @@ def _by_erf(node: Any, graph: Any) -> list[Any]:
 
 
 def _by_exp(node: Any, graph: Any) -> list[Any]:
-    """Return the nodes that compute what an Expm1 does."""
+    """Return nodes equivalent to an Expm1."""
     from onnx import helper
 
     result = node.output[0]
@@ -82,7 +82,7 @@ def _constant(graph: Any, name: str, value: float) -> str:
 
 
 def _negated(name: str, graph: Any) -> tuple[str, float] | None:
-    """Return x and c where the tensor `name` is `-x * c` with a constant c."""
+    """Return x and c if the tensor `name` is `-x * c` with a constant c, else None."""
     from onnx import numpy_helper
 
     makers = {output: node for node in graph.node for output in node.output}

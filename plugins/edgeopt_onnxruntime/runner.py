@@ -1,17 +1,17 @@
-"""Runs an ONNX file on the CPU; imports NumPy and ONNX Runtime only, and is pushed to a device alone."""
+"""Runs an ONNX file on the CPU; imports only NumPy and ONNX Runtime, and is pushed to a device alone."""
 
 from __future__ import annotations
 
 import numpy as np  # noqa: TID253 - the host never imports this file
 import onnxruntime as ort  # noqa: TID253 - before the clock of `load` starts
 
-TYPE_CHECKING = False  # typing itself is not needed on the device
+TYPE_CHECKING = False  # the device does not need typing
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
 OTHER_NAMES = {"float": "float32", "double": "float64"}
-"""Types whose names in ONNX are not those in NumPy."""
+"""Types with different names in ONNX and NumPy."""
 
 
 class Model:
@@ -28,7 +28,7 @@ class Model:
         options.inter_op_num_threads = 1
         options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
-        options.log_severity_level = 3  # errors; what is less is in the log of the export
+        options.log_severity_level = 3  # errors only; the rest is in the export log
         self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         self._binding = self._session.io_binding()
         self._inputs: dict[str, Any] = {}
@@ -44,16 +44,16 @@ class Model:
                 self._binding.bind_output(tensor.name)
 
     def feed(self, inputs: Mapping[str, Any]) -> None:
-        """Copy the arrays to where the session reads them."""
+        """Copy the arrays to the session's inputs."""
         for name, value in self._inputs.items():
             value.update_inplace(np.ascontiguousarray(inputs[name]))
 
     def invoke(self) -> None:
-        """Run the model once; on the CPU the call returns when the answer is there."""
+        """Run the model once; on the CPU, the call returns when outputs are ready."""
         self._session.run_with_iobinding(self._binding)
 
     def outputs(self) -> dict[str, Any]:
-        """Return copies of the answers by output name, which the next call leaves alone."""
+        """Return copies of the outputs by name; the next call does not change them."""
         values = self._binding.get_outputs()
         return {name: np.array(value.numpy()) for name, value in sorted(zip(self._outputs, values))}  # noqa: B905 - Python 3.9
 
@@ -63,11 +63,11 @@ class Model:
 
 
 def _empty(tensor: Any) -> Any:
-    """Return memory of ONNX Runtime's own that holds such a tensor."""
+    """Return memory owned by ONNX Runtime for such a tensor."""
     name = tensor.type[len("tensor(") : -1]
     return ort.OrtValue.ortvalue_from_shape_and_type(tensor.shape, np.dtype(OTHER_NAMES.get(name, name)))
 
 
 def load(path: str, threads: int) -> Model:
-    """Open the file with so many threads."""
+    """Open the file with this many threads."""
     return Model(path, threads)

@@ -1,4 +1,4 @@
-"""Works out what the nodes in the body of an ONNX loop compute."""
+"""Computes the values of the tensors in the body of an ONNX loop."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 LAYOUTS = frozenset({"Identity", "Reshape", "Slice", "Split", "Squeeze", "Unsqueeze"})
-"""Operators that select or rearrange."""
+"""Operators that only select or rearrange."""
 
 
 @dataclass(slots=True)
 class Work:
-    """The values of the tensors in a body, as far as they can be told; what is unknown is missing."""
+    """Known values of the tensors in a body; unknown ones are missing."""
 
     values: dict[str, Value]
     shapes: Mapping[str, tuple[int, ...]]
-    """Of the tensors outside."""
+    """Shapes of the tensors outside."""
     outside: Mapping[str, str] = field(default_factory=dict)
-    """The inputs of the body that always are one tensor outside, and its name there."""
+    """Body inputs that are always the same tensor outside, with its name there."""
     steps: dict[str, Term] = field(default_factory=dict)
-    """By the name of the sequence."""
+    """Steps by the name of the sequence."""
 
     def take(self, nodes: Sequence[Any]) -> None:
-        """Work out what some nodes compute, which are in the order in which they run."""
+        """Compute the values of nodes given in execution order."""
         for node in nodes:
             if node.op_type == "Gather" and (step := self._step(node)) is not None:
                 self.values[node.output[0]] = step
@@ -38,7 +38,7 @@ class Work:
                 self.values |= {name: value for name, value in named if name and value is not None}
 
     def _step(self, node: Any) -> Term | None:
-        """Return the step that a Gather takes from a sequence outside, if it does."""
+        """Return the step that a Gather takes from a sequence outside, or None."""
         sequence, index = self.outside.get(node.input[0], node.input[0]), node.input[1]
         sizes, count = self.shapes.get(sequence, ()), self.values.get(index)
         axis = next((attribute.i for attribute in node.attribute if attribute.name == "axis"), 0)
@@ -48,19 +48,19 @@ class Work:
 
 
 def computed(node: Any, given: Sequence[Any]) -> Sequence[Any]:
-    """Return what a node makes of constants, or nothing where that cannot be told."""
+    """Return a node's results for constant operands, or an empty list if they are unknown."""
     from onnx.reference import ReferenceEvaluator
 
     if any(attribute.HasField("g") for attribute in node.attribute):
         return []
     try:
         return list(ReferenceEvaluator(node).run(None, dict(zip(node.input, given, strict=True))))
-    except Exception:  # noqa: BLE001 - it raises whatever it likes about an operator that it does not know
+    except Exception:  # noqa: BLE001 - it raises any type for an unsupported operator
         return []
 
 
 def _results(node: Any, given: list[Value]) -> Sequence[Value]:
-    """Return the values of a node's outputs: None for what cannot be told."""
+    """Return the values of a node's outputs, None for unknown ones."""
     known = [value for value in given if isinstance(value, Term)]
     if not known:
         return computed(node, given)

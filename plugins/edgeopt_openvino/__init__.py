@@ -1,4 +1,4 @@
-"""The backend that writes OpenVINO's own files, for the CPUs of PCs and servers."""
+"""Backend that writes OpenVINO's native files, for the CPUs of PCs and servers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ EDGEOPT_CONTRACT = 2
 
 @hookimpl
 def edgeopt_backends() -> Iterable[type[Backend]]:
-    """Return the one backend of this plugin."""
+    """Return this plugin's only backend."""
     from edgeopt_openvino.backend import OpenVino
 
     return (OpenVino,)

@@ -1,4 +1,4 @@
-"""The backend `openvino`: one model as `model.xml` and `model.bin`, in the number format that the options ask for."""
+"""Backend `openvino`: one model as `model.xml` and `model.bin`, in the number format set by the options."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class OpenVino(Backend):
 
     @classmethod
     def unavailable(cls) -> str | None:
-        """Return which package is missing and the command that adds it, or None."""
+        """Return the missing packages and the command that installs them, or None."""
         missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
         if not missing:
             return None
@@ -34,10 +34,10 @@ class OpenVino(Backend):
         return f"{' and '.join(missing)} {verb} not installed; add with: pip install 'edgeopt[openvino]'"
 
     def export(self, request: ExportRequest) -> Artifact:
-        """Write the model, from the float model that all targets of this backend share.
+        """Write the model from the float model that all targets of this backend share.
 
         Raises:
-            ExportError: OpenVINO does not know an operator, or the model cannot be made into such a file.
+            ExportError: OpenVINO does not support an operator, or the model cannot be converted to this format.
         """
         feeds = list(request.calibration)
         file = request.out_dir / "model.xml"

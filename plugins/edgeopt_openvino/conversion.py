@@ -1,4 +1,4 @@
-"""From the normalised SavedModel to a float OpenVINO model, checked against the source."""
+"""Converts the normalised SavedModel to a float OpenVINO model and checks it against the source."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
 FLOAT_FILE = "float32.xml"
 CHECKED_FEEDS = 2
 TOLERANCE = 1e-3
-"""Largest allowed error, as a share of the output's largest value: another order of float32 sums stays far below it."""
+"""Maximum error relative to the output's largest value; reordering float32 sums stays far below it."""
 NO_RULE = re.compile(r"No conversion rule found for operations: ([\w, ./:]+)")
 HINT = "OpenVINO changed the model; please report it with the model"
 
 
 def make_float_file(source: SourceModel, feeds: Iterable[Mapping[str, Any]], log: Callable[[str], None]) -> Path:
-    """Return the float32 model of `source`, made and checked once per run and shared by all openvino targets.
+    """Return the float32 model of `source`, built and checked once per run for all openvino targets.
 
     Raises:
-        ExportError: OpenVINO does not know an operator, or the model answers otherwise than the source.
+        ExportError: OpenVINO does not support an operator, or the model's outputs differ from the source's.
     """
 
     def build(folder: Path) -> None:
@@ -44,14 +44,14 @@ def make_float_file(source: SourceModel, feeds: Iterable[Mapping[str, Any]], log
             if fuse_loops(model):
                 write(model, file)
                 return
-        except Exception as error:  # noqa: BLE001 - whatever goes wrong with an operator, the loop still works
+        except Exception as error:  # noqa: BLE001 - whatever fails with an operator, the loop still works
             log(f"the loops stay loops: {last_line(error)}")
             model = convert(saved_model)
         write(model, file)
 
     def write(model: Any, file: Path) -> None:
         fold_scales(model)
-        model.set_rt_info("saved_model", ["conversion_parameters", "input_model"])  # it is a path on this machine
+        model.set_rt_info("saved_model", ["conversion_parameters", "input_model"])  # a path on this machine
         save(model, file, [spec.name for spec in source.outputs])
         check(file, source, feeds)
 
@@ -59,12 +59,12 @@ def make_float_file(source: SourceModel, feeds: Iterable[Mapping[str, Any]], log
 
 
 def convert(saved_model: Path) -> Any:
-    """Read a SavedModel with OpenVINO's own frontend; TensorFlow is not imported.
+    """Read a SavedModel with OpenVINO's own frontend, without importing TensorFlow.
 
-    It is named relative to its folder, since OpenVINO takes a comma in a path for the end of it.
+    The path is relative to the parent folder, since OpenVINO ends a path at a comma.
 
     Raises:
-        ExportError: OpenVINO refuses the model; the message names the operators where they are the reason.
+        ExportError: OpenVINO rejects the model; the message names unsupported operators.
     """
     try:
         with _inside(saved_model.parent):
@@ -75,7 +75,7 @@ def convert(saved_model: Path) -> Any:
 
 @contextmanager
 def _inside(folder: Path) -> Iterator[None]:
-    """Make `folder` the current one for a moment; `contextlib.chdir` came with Python 3.11."""
+    """Change to `folder` temporarily; `contextlib.chdir` requires Python 3.11."""
     before = Path.cwd()
     os.chdir(folder)
     try:
@@ -88,7 +88,7 @@ def check(file: Path, source: SourceModel, feeds: Iterable[Mapping[str, Any]]) -
     """Compare the float model with the source on the first feeds.
 
     Raises:
-        ExportError: It does not run, or an output differs by more than rounding; names it and the error.
+        ExportError: The model does not load, or an output differs by more than rounding; names it and the error.
     """
     from edgeopt_openvino import runner
 
@@ -106,7 +106,7 @@ def compare(outputs: Mapping[str, Any], reference: Mapping[str, Any]) -> None:
     """Compare the outputs of the float model with those of the source.
 
     Raises:
-        ExportError: An output is missing, has another form, or differs by more than rounding.
+        ExportError: An output has a different shape or dtype, or differs by more than rounding.
     """
     import numpy as np
 
@@ -124,7 +124,7 @@ def compare(outputs: Mapping[str, Any], reference: Mapping[str, Any]) -> None:
 
 
 def _refusal(text: str) -> ExportError:
-    """Return the error for what OpenVINO said."""
+    """Return the error for a message from OpenVINO."""
     named = {name.strip() for match in NO_RULE.finditer(text) for name in match.group(1).split(",")}
     if operators := ", ".join(sorted(filter(None, named))):
         hint = "replace the layer that uses it with one that OpenVINO knows, or ship the tf-gpu target"
@@ -133,7 +133,7 @@ def _refusal(text: str) -> ExportError:
 
 
 def last_line(said: object) -> str:
-    """Return the last line of what OpenVINO said, where its reason is, short enough for a table's note."""
+    """Return the last line of OpenVINO's message, which holds the reason, cut to fit a table note."""
     lines = [line.strip() for line in str(said).splitlines() if line.strip()]
     text = lines[-1] if lines else type(said).__name__
-    return text if len(text) <= 160 else text[:157] + "..."  # noqa: PLR2004 - a line
+    return text if len(text) <= 160 else text[:157] + "..."  # noqa: PLR2004 - one line

@@ -1,8 +1,8 @@
-"""Takes the scales of a batch normalisation into the dense layer before it.
+"""Folds the scales of a batch normalisation into the preceding dense layer.
 
-OpenVINO does so for convolutions only. In an int8 model it matters: where its fused kernel for several dense layers
-meets such a scale, it reads memory that was never written (2026.4 on AVX-512: the autoencoder of MLPerf Tiny has 0.5 dB
-instead of 35.8), or does not compile.
+OpenVINO does this only for convolutions. It matters in an int8 model: if the fused kernel for several dense layers
+meets such a scale, it reads uninitialised memory (2026.4 on AVX-512: the autoencoder of MLPerf Tiny has 0.5 dB instead
+of 35.8), or does not compile.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from edgeopt_openvino.toolkit import openvino
 
 
 def fold_scales(model: Any) -> int:
-    """Change the model in place; return how many layers took a scale."""
+    """Change the model in place and return the number of folded layers."""
     products = [operator for operator in model.get_ordered_ops() if operator.get_type_name() == "MatMul"]
     return sum(_fold(product) for product in products)
 
 
 def _fold(product: Any) -> bool:
-    """Put one layer with new weights and a new bias in the place of `product` and what follows it."""
+    """Replace `product` and the steps after it by one layer; return whether it did."""
     import numpy as np
 
     weights = _constant(product.input_value(1))
@@ -41,7 +41,7 @@ def _fold(product: Any) -> bool:
 
 
 def _step(operator: Any, columns: int) -> tuple[Any, Any] | None:
-    """Return the one reader of `operator` and its numbers, if it scales or shifts each column."""
+    """Return the only reader of `operator` and its values if it scales or shifts each column."""
     readers = operator.output(0).get_target_inputs()
     if len(readers) != 1:
         return None
@@ -56,7 +56,7 @@ def _step(operator: Any, columns: int) -> tuple[Any, Any] | None:
 
 
 def _replace(product: Any, last: Any, weights: Any, scale: Any, bias: Any) -> None:
-    """Let what reads `last` read a product with scaled weights, plus the bias."""
+    """Make the readers of `last` read a product with scaled weights, plus the bias."""
     import numpy as np
 
     opset = openvino().opset13
@@ -78,7 +78,7 @@ def _replace(product: Any, last: Any, weights: Any, scale: Any, bias: Any) -> No
 
 
 def _constant(output: Any) -> Any:
-    """Return the array of a float32 constant in double precision, or None."""
+    """Return a float32 constant as a float64 array, or None."""
     import numpy as np
 
     node = output.get_node()

@@ -1,4 +1,4 @@
-"""Which operators of a quantized model still compute in float."""
+"""Finds the operators of a quantized model that still compute in float."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from edgeopt_openvino.saving import bodies, operators
 
 CONVOLUTIONS = {f"{group}Convolution{back}" for group in ("", "Group") for back in ("", "BackpropData")}
 MATRIX = {*CONVOLUTIONS, "MatMul", "Einsum", "LSTMSequence", "GRUSequence", "RNNSequence", "LSTMCell", "GRUCell"}
-"""What multiplies matrices: nearly all of the work. Everything else is float by design, or goes along with these."""
+"""Operators that multiply matrices: nearly all of the work. The others are float by design, or follow these."""
 SAME_VALUES = {"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Split", "VariadicSplit", "Concat", "StridedSlice"}
 SAME_VALUES |= {"Slice", "MaxPool", "Gather", "Pad", "Broadcast", "Tile", "DepthToSpace", "SpaceToDepth"}
-"""They hand on the values that they get, integers included."""
+"""Operators that pass values through unchanged, including integers."""
 
 
 @dataclass(frozen=True, slots=True)
 class Operators:
-    """How many operators multiply matrices, and the names of those that do it in float."""
+    """Number of matrix operators, and the names of those in float."""
 
     count: int
     floats: tuple[str, ...]
 
     @property
     def remark(self) -> str | None:
-        """A sentence about what a quantized model leaves in float, or None."""
+        """Sentence about the float operators of a quantized model, or None."""
         if not self.floats:
             return None
         kinds = ", ".join(sorted(set(self.floats)))
@@ -33,7 +33,7 @@ class Operators:
 
 
 def read_operators(model: Any) -> Operators:
-    """Count the matrix operators of a model, those in the bodies of loops included."""
+    """Count the matrix operators of a model, including those in loop bodies."""
     count = sum(operator.get_type_name() in MATRIX for operator in operators(model))
     floats = [
         operator.get_type_name() + (" in a loop" if outer is not operator else "")
@@ -45,12 +45,12 @@ def read_operators(model: Any) -> Operators:
 
 
 def has_integer_dense(model: Any) -> bool:
-    """Tell whether a dense layer computes in integers."""
+    """Return whether a dense layer computes in integers."""
     return any(operator.get_type_name() == "MatMul" and _in_integers(operator) for operator in operators(model))
 
 
 def is_quantized(model: Any) -> bool:
-    """Tell whether NNCF found anything to quantize."""
+    """Return whether NNCF quantized anything."""
     return any(operator.get_type_name() == "FakeQuantize" for operator in model.get_ordered_ops())
 
 
@@ -59,11 +59,11 @@ def _in_integers(operator: Any) -> bool:
 
 
 def _is_rounded(output: Any) -> bool:
-    """Tell whether a tensor has been rounded to the steps of an integer."""
+    """Return whether a tensor was rounded to integer steps."""
     node = output.get_node()
     kind = node.get_type_name()
     if kind in SAME_VALUES:
         return _is_rounded(node.input_value(0))
-    if kind in {"Multiply", "Subtract", "Convert"}:  # weights that are kept as integers, and how to read them
+    if kind in {"Multiply", "Subtract", "Convert"}:  # decode weights stored as integers
         return _is_rounded(node.input_value(0))
     return kind == "FakeQuantize" or (kind == "Constant" and int(node.get_element_type().size) == 1)

@@ -1,4 +1,4 @@
-"""Which steps make the model that the options ask for, and what the user must know about it."""
+"""Produces the model that the options request, with the warnings for the user."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
     from edgeopt_openvino.quantization import Recipe
 
 LOWEST_SQNR_DB = 6.0
-"""Below this the error is half of the signal: worth a warning."""
+"""Below this, the error is half of the signal: worth a warning."""
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the model is made of."""
+    """Options of the model."""
 
     quantization: Literal["none", "float16", "int8"] = field(
         default="none",
@@ -45,7 +45,7 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """How the model was made in the end."""
+    """Settings of the finished model, and its warnings."""
 
     quantization: str
     operators: Operators
@@ -66,7 +66,7 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Production:
-    """The making of one model."""
+    """Production of one model."""
 
     source: SourceModel
     feeds: Sequence[Mapping[str, Any]]
@@ -79,7 +79,7 @@ class Production:
         """Write the model.
 
         Raises:
-            ExportError: It cannot be made from this source.
+            ExportError: The model cannot be produced from this source.
         """
         wanted = self.options.quantization
         float_file = make_float_file(self.source, self.feeds, self.log)
@@ -92,7 +92,7 @@ class Production:
         return Product(wanted, read_operators(_read(float_file)))
 
     def _halved(self, float_file: Path) -> Product:
-        """Keep the weights in half precision; OpenVINO reads them back as float32."""
+        """Store the weights in half precision; OpenVINO reads them back as float32."""
         model = _read(float_file)
         operators = read_operators(model)
         save(model, self.file, half=True)
@@ -100,10 +100,10 @@ class Production:
         return Product("float16", operators, warnings=_doubt(sqnr_db))
 
     def _quantized(self, float_file: Path) -> Product:
-        """Write the best of what the recipes give.
+        """Write the best model that the recipes produce.
 
         Raises:
-            ExportError: None gives a file that runs.
+            ExportError: No recipe produces a file that runs.
         """
         with tempfile.TemporaryDirectory() as folder:
             weights, best = self._best(float_file, Path(folder))
@@ -121,10 +121,10 @@ class Production:
         return Product("int8", operators, best.recipe.name, best.proof.fused_kernels, weights, warnings)
 
     def _best(self, float_file: Path, folder: Path) -> tuple[WeightBits, Candidate]:
-        """Return the best model of all recipes and the bits of its weights.
+        """Return the best model of all recipes and the bit width of its weights.
 
         Raises:
-            ExportError: No recipe gives a file that runs.
+            ExportError: No recipe produces a file that runs.
         """
         choice = self.options.reduce_range
         reference = answers(float_file, self.feeds)
@@ -142,10 +142,10 @@ class Production:
     def _candidates(
         self, float_file: Path, folder: Path, bits: int, reference: Sequence[Mapping[str, Any]]
     ) -> list[Candidate]:
-        """Return what the recipes give with weights of so many bits, as far as it runs.
+        """Return the models of the recipes that run with weights of this bit width.
 
         Raises:
-            ExportError: Nothing does.
+            ExportError: No model runs.
         """
         found: list[Candidate] = []
         failures: list[str] = []
@@ -154,7 +154,7 @@ class Production:
             try:
                 model = quantize(float_file, self.feeds, recipe, reduce_range=bits == ranges.REDUCED)
                 found.append(Candidate(recipe, file, prove(model, file, self.feeds, reference)))
-            except Exception as error:  # noqa: BLE001 - NNCF and OpenVINO raise whatever they like
+            except Exception as error:  # noqa: BLE001 - NNCF and OpenVINO raise any type
                 failures.append(last_line(error))
         if not found:
             message = f"NNCF cannot quantize this model: {'; '.join(failures)}"
@@ -163,7 +163,7 @@ class Production:
 
 
 def choose(candidates: Sequence[Candidate]) -> Candidate:
-    """Return the truest of the fast ones, unless a later one is so much truer that it is worth its time."""
+    """Return the most accurate candidate; a later one must gain more than its `worth_db`."""
     best = candidates[0]
     for candidate in candidates[1:]:
         if candidate.proof.sqnr_db > best.proof.sqnr_db + candidate.recipe.worth_db:
@@ -182,7 +182,7 @@ def _read(file: Path) -> Any:
 
 
 def _doubt(sqnr_db: float, weights: WeightBits = ranges.NO_INTEGERS) -> tuple[str, ...]:
-    """Return what the user must know when the answers have little to do with those of the float model."""
+    """Return a warning if the outputs bear little resemblance to the float model's."""
     if sqnr_db >= LOWEST_SQNR_DB:
         return ()
     found = f"SQNR {sqnr_db:.1f} dB against the float model"

@@ -1,4 +1,4 @@
-"""Tries a file before it is kept: does it run, and how far are its answers from those of the float model?"""
+"""Tests whether a file runs, and how far its outputs are from the float model's, before it is kept."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     Answers = Sequence[Mapping[str, Any]]
 
 PROVED_FEEDS = 32
-"""With 8, keyword spotting had 49 dB by a recipe that has 26 dB on other feeds."""
+"""With only 8, a recipe for keyword spotting measured 49 dB, but 26 dB on other feeds."""
 DOUBTFUL_DB = 20.0
-"""Below this it is looked at whether the fused kernels are to blame."""
+"""Below this, the model is also tried without fused kernels, which may be the cause."""
 GAIN_DB = 3.0
 FLOAT_ON_ARM = "on Arm, where OpenVINO's 8-bit dense layers are wrong, your program must set LP_TRANSFORMS_MODE=NO"
-"""The runner sets it too, and the model is computed in float there.
+"""The runner sets it too, so that the model computes in float on Arm.
 
-OpenVINO 2026.4 takes the first channel's scale for all of them: 0.7 dB on a Cortex-A72 for a layer with 33.7 dB on x86.
-Where the activations are unsigned, some layers cannot even be loaded. Convolutions in 8 bits are right.
+OpenVINO 2026.4 uses the first channel's scale for all channels: 0.7 dB on a Cortex-A72 for a layer with 33.7 dB on x86.
+With unsigned activations, some layers do not even load. 8-bit convolutions are correct.
 """
 UNFUSED = (
     "OpenVINO's fused kernels give wrong results with this model on processors with AVX-512; the runner turns them off,"
@@ -35,18 +35,17 @@ UNFUSED = (
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """How near a file is to the float model, and how it must be run for that."""
+    """Accuracy of a file against the float model, and the kernels that it requires."""
 
     sqnr_db: float
     fused_kernels: bool = True
 
 
 def prove(model: Any, file: Path, feeds: Sequence[Mapping[str, Any]], reference: Answers) -> Proof:
-    """Save the model as `file` and run it; where its kernels answer wrongly, save it so that the runner uses others.
+    """Save the model as `file` and run it, with fused kernels off if they are wrong.
 
-    The fused kernel for several dense layers in int8 may read memory that was never written. It is turned off then, and
-    also if this processor cannot show the fault; see `stacks`. A file with dense layers in int8 is marked, see
-    `FLOAT_ON_ARM`.
+    The fused kernel for several int8 dense layers may read uninitialised memory. It is then turned off, also if this
+    processor cannot show the fault; see `stacks`. A file with int8 dense layers is marked; see `FLOAT_ON_ARM`.
 
     Raises:
         Exception: The file does not run.
@@ -71,7 +70,7 @@ def prove(model: Any, file: Path, feeds: Sequence[Mapping[str, Any]], reference:
 
 
 def answers(file: Path, feeds: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return what the file answers to the first feeds."""
+    """Return the file's outputs for the first feeds."""
     from edgeopt_openvino import runner
 
     model = runner.load(file, 1)
@@ -84,15 +83,18 @@ def answers(file: Path, feeds: Sequence[Mapping[str, Any]]) -> list[dict[str, An
 
 
 def _try(file: Path, feeds: Sequence[Mapping[str, Any]], reference: Answers) -> tuple[float, Exception | None]:
-    """Return the signal-to-noise ratio, or minus infinity and why the file does not run."""
+    """Return the signal-to-noise ratio, or minus infinity and the error if the file does not run."""
     try:
         return lowest_sqnr_db(answers(file, feeds), reference), None
-    except Exception as error:  # noqa: BLE001 - OpenVINO raises whatever it likes
+    except Exception as error:  # noqa: BLE001 - OpenVINO raises any type
         return float("-inf"), error
 
 
 def lowest_sqnr_db(found: Answers, reference: Answers) -> float:
-    """Return the signal-to-noise ratio of the worst output over all feeds; what is no number counts as all noise."""
+    """Return the signal-to-noise ratio of the worst output over all feeds, in dB.
+
+    The result is minus infinity if an output is not finite.
+    """
     import numpy as np
 
     lowest = float("inf")

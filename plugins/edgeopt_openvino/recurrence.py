@@ -1,7 +1,7 @@
-"""Puts OpenVINO's own LSTM, GRU and RNN sequences in the place of loops that compute just that.
+"""Replaces loops that compute an LSTM, GRU or RNN by OpenVINO's own sequence operators.
 
-OpenVINO reads the recurrent layers of a SavedModel as loops, and its own passes do not recognise those of Keras. As one
-operator an LSTM of 128 units over 32 steps takes 150 us instead of 640.
+OpenVINO reads the recurrent layers of a SavedModel as loops, and its own passes do not recognise Keras's loops. As one
+operator, an LSTM of 128 units over 32 steps takes 150 us instead of 640.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ if TYPE_CHECKING:
     from edgeopt_recurrent.cells import Cell
 
 FINAL, LAST, ALL = "final", "last", "all"
-"""What a loop's output holds: a state after the last step, the same as a sequence of one, or the state of all steps."""
+"""Content of a loop output: a state after the last step, the same as a sequence of one, or the states of all steps."""
 LSTM_ORDER = (2, 0, 3, 1)
-"""Where OpenVINO's gates f, i, c, o are among ONNX's i, o, f, c."""
+"""Indices of OpenVINO's gates f, i, c, o among ONNX's i, o, f, c."""
 
 
 @dataclass(frozen=True, slots=True)
 class Carried:
-    """A value that a loop hands from step to step."""
+    """A value that a loop carries from step to step."""
 
     start: Any
-    """The output outside that it begins with."""
+    """Output outside the loop with the initial value."""
     inside: Any
-    """Where the body reads it."""
+    """Tensor that the body reads."""
     end: Any
-    """What the body makes of it."""
+    """Tensor with the next value, computed by the body."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +46,14 @@ class Layer:
     sequence: Any
     initial: tuple[Any, ...]
     outputs: tuple[tuple[int, str, int], ...]
-    """The number of each of the loop's outputs that is read, what it holds, and of which of the cell's states."""
+    """For each loop output that is read: its index, its content, and the index of the cell's state."""
 
 
 def fuse_loops(model: Any) -> int:
-    """Change the model in place and return how many loops became an operator."""
+    """Change the model in place and return the number of replaced loops."""
     fused = 0
     for loop in [each for each in model.get_ordered_ops() if each.get_type_name() == "Loop"]:
-        layer = _recognise(loop)  # after those before it were replaced, since it may read what they give
+        layer = _recognise(loop)  # only after earlier loops are replaced, since it may read their outputs
         if layer is not None:
             _replace(layer)
             fused += 1
@@ -63,7 +63,7 @@ def fuse_loops(model: Any) -> int:
 
 
 def _recognise(loop: Any) -> Layer | None:
-    """Return what a loop computes, if it is one recurrent layer over a whole sequence."""
+    """Return the layer if the loop is one recurrent layer over a whole sequence, else None."""
     carried = _carried(loop)
     if carried is None:
         return None
@@ -88,7 +88,7 @@ def _recognise(loop: Any) -> Layer | None:
 
 
 def _carried(loop: Any) -> dict[int, Carried] | None:
-    """Return what a loop carries by the number of the body's result, or None for a loop of another kind."""
+    """Return a loop's carried values by index of the body's result, or None for another kind of loop."""
     body = loop.get_function()
     parameters, results = body.get_parameters(), body.get_results()
     carried = {}
@@ -106,7 +106,7 @@ def _carried(loop: Any) -> dict[int, Carried] | None:
 
 
 def _worked_out(loop: Any, carried: dict[int, Carried]) -> Work:
-    """Return what can be told of the body's tensors."""
+    """Return the known values of the body's tensors."""
     parameters = loop.get_function().get_parameters()
     values: dict[Any, Any] = {}
     for value in carried.values():
@@ -130,7 +130,7 @@ def _worked_out(loop: Any, carried: dict[int, Carried]) -> Work:
 
 
 def _runs_through(loop: Any, carried: dict[int, Carried], work: Work) -> bool:
-    """Tell whether every count grows by one, and counts alone make the loop take each step of its sequence once."""
+    """Return whether counts grow by one, and they alone make the loop take each step of its sequence once."""
     import numpy as np
 
     (place,) = work.steps
@@ -165,7 +165,7 @@ def _runs_through(loop: Any, carried: dict[int, Carried], work: Work) -> bool:
 def _outputs(
     loop: Any, kept: list[Carried], after: Term, length: int, work: Work
 ) -> tuple[tuple[int, str, int], ...] | None:
-    """Return what each output that is read holds, or None where one cannot be told."""
+    """Return the content of each output that is read, or None if one is unknown."""
     results = loop.get_function().get_results()
     ends = [key_of(state.end) for state in kept]
     found = []
@@ -185,7 +185,7 @@ def _outputs(
 
 
 def _stacked(scatter: Any, after: Term, length: int, work: Work) -> str | None:
-    """Return what a list of states holds after the last step, where each step writes its state into it."""
+    """Return the content, after the last step, of a list to which each step writes its state, or None."""
     if scatter.get_type_name() != "ScatterUpdate":
         return None
     axis, index = work.at(scatter.input_value(3)), scatter.input_value(1).get_node()
@@ -203,7 +203,7 @@ def _stacked(scatter: Any, after: Term, length: int, work: Work) -> str | None:
 
 
 def _replace(layer: Layer) -> None:
-    """Let what reads the loop read one operator."""
+    """Make the readers of the loop read one operator."""
     import numpy as np
 
     opset = openvino().opset13
@@ -223,7 +223,7 @@ def _replace(layer: Layer) -> None:
 
 
 def _operator(layer: Layer) -> Any:
-    """Return the operator of a layer, with its weights."""
+    """Return a layer's operator with its weights."""
     import numpy as np
 
     opset, cell = openvino().opset13, layer.cell

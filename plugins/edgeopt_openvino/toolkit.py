@@ -1,4 +1,4 @@
-"""OpenVINO and NNCF, without what they do unasked: reports over the network, files in the home folder, bars, logs."""
+"""Imports OpenVINO and NNCF without their network reports, files in the home folder, progress bars and logs."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 def openvino() -> Any:
     """Return the package.
 
-    Both packages report to Google Analytics through `openvino_telemetry`, from the first import on, and keep a number
-    of the user in `~/intel`. Where that package cannot be imported, they take a stand-in that does nothing.
+    From the first import on, both packages report to Google Analytics through `openvino_telemetry` and keep a user ID
+    in `~/intel`. If that package cannot be imported, they use a stub that does nothing.
     """
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     import openvino
@@ -25,7 +25,7 @@ def openvino() -> Any:
 
 
 def nncf() -> Any:
-    """Return the package, which says nothing but errors."""
+    """Return the package, which logs only errors."""
     openvino()
     import nncf
 
@@ -35,6 +35,6 @@ def nncf() -> Any:
 
 @contextmanager
 def no_bars() -> Iterator[None]:
-    """Keep NNCF's progress bars off standard output; it has no setting for that."""
+    """Keep NNCF's progress bars off standard output; NNCF lacks a setting for it."""
     with redirect_stdout(io.StringIO()):
         yield

@@ -1,4 +1,4 @@
-"""Works out what the operators in the body of an OpenVINO loop compute."""
+"""Computes the values of the tensors in the body of an OpenVINO loop."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 Key: TypeAlias = tuple[str, int]
-"""The unique name of an operator and the number of its output."""
+"""Unique name of an operator and index of its output."""
 LAYOUTS = frozenset({"Reshape", "Slice", "Split", "Squeeze", "StridedSlice", "Unsqueeze", "VariadicSplit"})
-"""Operators that select or rearrange."""
+"""Operators that only select or rearrange."""
 
 
 @dataclass(slots=True)
 class Work:
-    """The values of the tensors in a body, as far as they can be told; what is unknown is missing."""
+    """Known values of the tensors in a body; unknown ones are missing."""
 
     values: dict[Key, Value]
     sequences: Mapping[Key, int]
-    """The inputs of the body that always are one sequence outside, and at which input of the loop it is."""
+    """Body inputs that are always the same sequence outside, with the index of the loop's input."""
     steps: dict[int, Term] = field(default_factory=dict)
-    """By the loop's input."""
+    """Steps by the index of the loop's input."""
 
     def at(self, output: Any) -> Value:
-        """Return the value of an operator's output, or None where it cannot be told."""
+        """Return the value of an operator's output, or None if unknown."""
         return self.values.get(key_of(output))
 
     def take(self, body: Any) -> None:
-        """Work out what the operators of a body compute."""
+        """Compute the values of a body's operators."""
         for operator in body.get_ordered_ops():
             kind = operator.get_type_name()
             if kind == "Constant":
@@ -47,7 +47,7 @@ class Work:
             self.values |= {key_of(output): value for output, value in named if value is not None}
 
     def _step(self, gather: Any) -> Term | None:
-        """Return the step that a Gather takes from a sequence, if it does."""
+        """Return the step that a Gather takes from a sequence, or None."""
         place = self.sequences.get(key_of(gather.input_value(0)))
         axis = self.at(gather.input_value(2))
         if place is None or not is_term(self.at(gather.input_value(1)), "Count") or axis is None or axis.any():
@@ -57,12 +57,12 @@ class Work:
 
 
 def key_of(output: Any) -> Key:
-    """Return what an output is called here."""
+    """Return the key of an output."""
     return output.get_node().get_name(), output.get_index()
 
 
 def _results(operator: Any, given: list[Value]) -> Sequence[Value]:
-    """Return the values of an operator's outputs: None for what cannot be told."""
+    """Return the values of an operator's outputs, None for unknown ones."""
     known = [value for value in given if isinstance(value, Term)]
     kind = operator.get_type_name()
     if kind in LAYOUTS and len(known) == 1 and given[0] is known[0] and known[0].shape:
@@ -90,7 +90,7 @@ def _multiplied(operator: Any, term: Value, matrix: Value) -> Term | None:
 
 
 def _computed(operator: Any, given: Sequence[Any]) -> Sequence[Any]:
-    """Return what an operator makes of constants, or nothing where that cannot be told."""
+    """Return an operator's results for constant operands, or an empty list if they are unknown."""
     import numpy as np
 
     if any(output.get_partial_shape().is_dynamic for output in operator.outputs()):

@@ -1,1 +1,1 @@
-"""What the backends share that turn the loops of recurrent layers into operators; no plugin by itself."""
+"""Shared code of the backends that turn loops of recurrent layers into operators; not a plugin itself."""

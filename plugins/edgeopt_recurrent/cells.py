@@ -1,4 +1,4 @@
-"""Finds an LSTM, a GRU or a plain recurrent cell in the terms of what a loop's states become, and gives its weights."""
+"""Recognises an LSTM, GRU or plain recurrent cell in the terms of a loop's next states."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 Gate: TypeAlias = tuple[Any, Any, Any, Any]
-"""The matrix of the step, the matrix of the state, both transposed as ONNX wants them, and the bias of each."""
+"""Matrix of the step and matrix of the state, both transposed as ONNX expects, then the bias of each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,23 +21,23 @@ class Cell:
 
     operator: str
     states: tuple[int, ...]
-    """Which of the loop's states is the output, and for an LSTM which is the cell's own."""
+    """Indices of the loop's states: the output state, then for an LSTM the cell state."""
     gates: tuple[Gate, ...]
-    """In ONNX's order."""
+    """In ONNX order."""
     attributes: dict[str, Any] = field(default_factory=dict)
 
 
 def match(ends: Sequence[Term], states: Sequence[Term], step: Term) -> Cell | None:
-    """Return the cell that makes `ends` of `states` and a step, or None where it is no such cell."""
+    """Return the cell that computes `ends` from `states` and a step, or None."""
     if len(states) == 1:
         return _gru(ends[0], states[0], step) or _plain(ends[0], states[0], step)
-    if len(states) == 2:  # noqa: PLR2004 - the two of an LSTM
+    if len(states) == 2:  # noqa: PLR2004 - the two states of an LSTM
         return _lstm(ends, states, step, (0, 1)) or _lstm(ends, states, step, (1, 0))
     return None
 
 
 def _lstm(ends: Sequence[Term], states: Sequence[Term], step: Term, order: tuple[int, int]) -> Cell | None:
-    """Return the cell where h' = f(o) * h(c') and c' = f(f) * c + f(i) * g(g)."""
+    """Return the cell if h' = f(o) * h(c') and c' = f(f) * c + f(i) * g(g), else None."""
     (end, cell_end), (state, cell) = ([values[place] for place in order] for values in (ends, states))
     for out, shown in _pairs(end, "Product"):
         if shown.operator not in ACTIVATIONS or shown.operands[0] is not cell_end:
@@ -54,7 +54,7 @@ def _lstm(ends: Sequence[Term], states: Sequence[Term], step: Term, order: tuple
 
 
 def _gru(end: Term, state: Term, step: Term) -> Cell | None:
-    """Return the cell where h' = f(z) * h + (1 - f(z)) * g(...), the reset before or after the product with h."""
+    """Return the cell if h' = f(z) * h + (1 - f(z)) * g(...), with the reset before or after the product with h."""
     for kept, added in _pairs(end, "Sum"):
         update = next((gate for gate, old in _pairs(kept, "Product") if old is state), None)
         for rest, new in _pairs(added, "Product"):
@@ -69,7 +69,7 @@ def _gru(end: Term, state: Term, step: Term) -> Cell | None:
 
 
 def _candidate(new: Term, state: Term, step: Term) -> tuple[Term | None, Gate | None, int]:
-    """Return the reset gate, the weights of a GRU's new state, and whether the reset comes after the product."""
+    """Return a GRU's reset gate, the weights of its new state, and 1 if the reset follows the product."""
     if new.operator not in ACTIVATIONS:
         return None, None, 0
     inner = new.operands[0]
@@ -87,20 +87,20 @@ def _candidate(new: Term, state: Term, step: Term) -> tuple[Term | None, Gate | 
 
 
 def _plain(end: Term, state: Term, step: Term) -> Cell | None:
-    """Return the cell where h' is an activation of h and the step."""
+    """Return the cell if h' is an activation of h and the step, else None."""
     gate = _gate(end, step, state)
     return None if gate is None else Cell("RNN", (0,), (gate,), {"activations": [end.operator]})
 
 
 def _gate(term: Term | None, step: Term, state: Term) -> Gate | None:
-    """Return the weights of an activation of a linear term."""
+    """Return the weights if the term is an activation of a linear term, else None."""
     if term is None or term.operator not in ACTIVATIONS:
         return None
     return _weights(term.operands[0], step, state)
 
 
 def _weights(term: Term, step: Term, state: Term) -> Gate | None:
-    """Return the weights of a linear term of the step and the state, the whole bias with the step."""
+    """Return the weights of a linear term of step and state; the step gets the whole bias."""
     import numpy as np
 
     if not is_term(term, "Linear") or not {*term.operands} <= {step, state}:
@@ -112,6 +112,6 @@ def _weights(term: Term, step: Term, state: Term) -> Gate | None:
 
 
 def _pairs(term: Term, operator: str) -> Iterator[tuple[Term, Term]]:
-    """Yield the operands of a term in both orders, if it is of this operator."""
+    """Yield the operands of a term in both orders if it has this operator."""
     if term.operator == operator:
         yield from permutations(term.operands, 2)

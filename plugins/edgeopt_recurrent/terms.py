@@ -1,8 +1,8 @@
-"""What the body of a loop computes, as terms of its states and of the step that it reads.
+"""Terms for the computation in a loop body, built from its states and the step that it reads.
 
-Layers and versions of Keras write one formula with different nodes: biases are split, gates are sliced, a batch of 1 is
-squeezed away. A linear term takes all of that in: it is a sum of products with constant matrices, plus a bias. Each
-function here gives the term of one operation, or None where there is none.
+Layers and versions of Keras write one formula with different nodes: they split biases, slice gates, or squeeze away a
+batch of 1. A linear term covers all of these: it is a sum of products with constant matrices, plus a bias. A function
+for an operation returns its term, or None if the operation cannot be expressed as one.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ class Term:
     operator: str
     """Count, Next, Step, State, Linear, Sum, Product, Rest (one minus the operand), or an activation."""
     shape: tuple[int, ...]
-    """Batch and width; the width alone where a batch of 1 was squeezed away; nothing for a count."""
+    """Batch and width; only the width if a batch of 1 was squeezed away; empty for a count."""
     operands: tuple[Term, ...] = ()
     matrices: tuple[Any, ...] = ()
-    """Of a linear term: one for each operand."""
+    """One for each operand of a linear term."""
     bias: Any = None
-    """Of a linear term."""
+    """Bias of a linear term."""
 
 
 Value: TypeAlias = Any
@@ -35,28 +35,28 @@ Value: TypeAlias = Any
 
 
 def is_term(value: Value, *operators: str) -> bool:
-    """Tell whether a value is a term of one of some operators."""
+    """Return whether a value is a term with one of these operators."""
     return isinstance(value, Term) and value.operator in operators
 
 
 def activated(operator: str, value: Value) -> Term | None:
-    """Return an activation of a term."""
+    """Return the activation of a term."""
     return Term(operator, value.shape, (value,)) if isinstance(value, Term) and operator in ACTIVATIONS else None
 
 
 def columns(term: Term) -> Any:
-    """Return the number of each element's column, in the shape of the term."""
+    """Return the column index of each element, in the shape of the term."""
     import numpy as np
 
     return np.broadcast_to(np.arange(term.shape[-1]), term.shape)
 
 
 def selected(term: Term, chosen: Any) -> Term | None:
-    """Return what an operation that only selects and rearranges makes of a term.
+    """Return the result of an operation that only selects or rearranges elements.
 
     Args:
-        term: What it is given.
-        chosen: What it makes of the numbers of the columns.
+        term: The operand.
+        chosen: The result of the operation on `columns(term)`.
     """
     rows = chosen.reshape(-1, *chosen.shape[-1:])
     by_row = chosen.shape[:-1] == term.shape[:-1] or (chosen.ndim == 1 and term.shape[:-1] == (1,))
@@ -72,7 +72,7 @@ def selected(term: Term, chosen: Any) -> Term | None:
 
 
 def multiplied(term: Value, matrix: Value) -> Term | None:
-    """Return the product of a term with a constant matrix."""
+    """Return the product of a term and a constant matrix."""
     import numpy as np
 
     if not isinstance(term, Term) or isinstance(matrix, Term) or matrix.ndim != MATRIX_RANK:
@@ -84,7 +84,7 @@ def multiplied(term: Value, matrix: Value) -> Term | None:
 
 
 def added(first: Value, second: Value) -> Term | None:
-    """Return a sum of two values, of which at least one is a term."""
+    """Return the sum of two values, at least one of them a term."""
     if not isinstance(first, Term):
         first, second = second, first
     if not isinstance(second, Term):
@@ -101,7 +101,7 @@ def added(first: Value, second: Value) -> Term | None:
 
 
 def _shifted(term: Term, constant: Any) -> Term | None:
-    """Return a term plus a constant: a count plus 1, or a linear term with another bias."""
+    """Return a term plus a constant: a count plus 1, or a linear term with a new bias."""
     import numpy as np
 
     if term.operator == "Count":
@@ -114,7 +114,7 @@ def _shifted(term: Term, constant: Any) -> Term | None:
 
 
 def product(first: Value, second: Value) -> Term | None:
-    """Return the product of two terms, element by element."""
+    """Return the elementwise product of two terms."""
     if not isinstance(first, Term) or not isinstance(second, Term) or first.shape != second.shape:
         return None
     return Term("Product", first.shape, (first, second))

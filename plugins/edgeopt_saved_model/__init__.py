@@ -16,7 +16,7 @@ EDGEOPT_CONTRACT = 2
 
 @hookimpl
 def edgeopt_backends() -> Iterable[type[Backend]]:
-    """Return the one backend of this plugin."""
+    """Return the backend of this plugin."""
     from edgeopt_saved_model.backend import SavedWithoutOptimizer
 
     return [SavedWithoutOptimizer]

@@ -17,12 +17,12 @@ CONFIG, WEIGHTS = "config.json", "model.weights.h5"
 def strip_keras(source: Path, target: Path) -> bool:
     """Copy a `.keras` file without optimizer variables and compile settings.
 
-    With the compile settings left in, Keras would warn at loading that the optimizer has lost its variables. All other
+    With the compile settings left in, Keras would warn on loading that the optimizer has lost its variables. All other
     members of the archive keep their bytes, and all keep their time stamps, so the same source gives the same file.
-    Returns False, and writes nothing, when there is nothing to remove.
+    Returns False and writes nothing if there is nothing to remove.
 
     Raises:
-        ExportError: The archive keeps its weights in some other way.
+        ExportError: The archive stores its weights in another way.
     """
     with zipfile.ZipFile(source) as old, tempfile.TemporaryDirectory(dir=target.parent) as scratch:
         if WEIGHTS not in old.namelist():
@@ -47,7 +47,7 @@ def strip_keras(source: Path, target: Path) -> bool:
 
 
 def _strip_weights(archive: zipfile.ZipFile, scratch: Path) -> Path | None:
-    """Return a copy of the weights file without optimizers, or None when it has none."""
+    """Return a copy of the weights file without optimizers, or None if it does not have any."""
     import h5py
 
     full, smaller = scratch / "full.h5", scratch / "smaller.h5"
@@ -63,7 +63,7 @@ def _strip_weights(archive: zipfile.ZipFile, scratch: Path) -> Path | None:
 
 
 def _write(archive: zipfile.ZipFile, member: zipfile.ZipInfo, file: Path) -> None:
-    """Write a file into an archive in the place of `member`."""
+    """Write a file into an archive in place of `member`."""
     with file.open("rb") as stream, archive.open(_like(member), "w", force_zip64=_large(member)) as copy:
         shutil.copyfileobj(stream, copy, 1 << 20)
 
@@ -77,5 +77,5 @@ def _like(member: zipfile.ZipInfo) -> zipfile.ZipInfo:
 
 
 def _large(member: zipfile.ZipInfo) -> bool:
-    """Whether the entry may need the format for large files."""
+    """Return whether the entry may need the ZIP64 format."""
     return member.file_size > 1 << 31

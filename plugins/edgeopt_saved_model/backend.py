@@ -1,4 +1,4 @@
-"""The backend `saved-without-optimizer`: the source's own format, without what only training needs."""
+"""The backend `saved-without-optimizer`: the source's own format, without the parts only for training."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from edgeopt.api import ExportRequest, SourceModel
 
 SETTINGS = "settings.json"
-"""What the runner must know; lies beside the model."""
+"""The runner's settings, stored beside the model."""
 NOTHING = "nothing to remove"
 NO_OWNERS = "nothing removed: a SavedModel of TensorFlow 1 does not say which variables are the optimizer's"
 
@@ -38,10 +38,10 @@ class SavedWithoutOptimizer(Backend):
         return None if importlib.util.find_spec("tensorflow") else "the package tensorflow is not installed"
 
     def export(self, request: ExportRequest) -> Artifact:
-        """Write the model without its optimizer and check that it answers as before, bit by bit.
+        """Write the model without its optimizer and check that its answers stay the same, bit by bit.
 
         Raises:
-            ExportError: The optimizer cannot be removed, or the model is not the same afterwards.
+            ExportError: The optimizer cannot be removed, or the model differs afterwards.
         """
         source = request.source
         target = request.out_dir / _file_name(source)
@@ -65,14 +65,14 @@ class SavedWithoutOptimizer(Backend):
 
 
 def size_bytes(path: Path) -> int:
-    """Return the size of a file, or of all files in a folder."""
+    """Return the size of a file, or of all files in a folder, in bytes."""
     if path.is_file():
         return path.stat().st_size
     return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
 
 
 def in_words(size: int) -> str:
-    """Return a size for people."""
+    """Return a human-readable size."""
     for unit, factor in (("MB", 10**6), ("kB", 10**3)):
         if size >= factor:
             return f"{size / factor:.1f} {unit}"
@@ -80,7 +80,7 @@ def in_words(size: int) -> str:
 
 
 def _export_file(request: ExportRequest, target: Path) -> tuple[Call, list[str]]:
-    """Write a `.keras` or `.h5` file, and return how to call it and what the user should know."""
+    """Write a `.keras` or `.h5` file, and return its call and notes for the user."""
     source = request.source
     strip = strip_keras if source.format == "keras" else strip_h5
     try:
@@ -95,7 +95,7 @@ def _export_file(request: ExportRequest, target: Path) -> tuple[Call, list[str]]
 
 
 def _export_folder(request: ExportRequest, target: Path) -> tuple[Call, list[str]]:
-    """Write a SavedModel, and return how to call it and what the user should know."""
+    """Write a SavedModel, and return its call and notes for the user."""
     source = request.source
     known = knows_owners(source.path)
     stripped = strip_saved_model(source.path, target) if known else None
@@ -110,12 +110,12 @@ def _export_folder(request: ExportRequest, target: Path) -> tuple[Call, list[str
 
 
 def _file_name(source: SourceModel) -> str:
-    """Return what the artifact is called: as the source's own file, which may be an `.hdf5`."""
+    """Return the artifact's name: that of the source's own file, which may be an `.hdf5`."""
     return source.name if source.format == "saved_model" else f"{source.name}{source.path.suffix}"
 
 
 def _settings(source: SourceModel, call: Call) -> dict[str, Any]:
-    """Return what the runner must know."""
+    """Return the runner's settings."""
     return {
         **asdict(call),
         "custom_modules": list(source.custom_modules),

@@ -1,7 +1,7 @@
-"""How a model is called: which named input goes where, and which part of the answer has which name.
+"""The call of a model: the place of each named input, and the name of each part of the answer.
 
-The runner cannot ask the host for the names, so both are written down as templates: what the model takes and gives,
-with a name in the place of each tensor. A template is a name, a list of templates, or a dictionary of them.
+The runner cannot ask the host for the names, so both are stored as templates: the model's inputs and outputs, with a
+name in place of each tensor. A template is a name, a list of templates, or a dictionary of them.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ Template: TypeAlias = "str | list[Template] | dict[str, Template]"
 
 
 def input_template(model: Any, inputs: Sequence[TensorSpec]) -> Template:
-    """Return what a Keras model takes, with the source's input names in the places of tensors.
+    """Return the inputs of a Keras model, with the source's input names in place of tensors.
 
     Raises:
-        ExportError: The names do not belong to this model.
+        ExportError: The names do not match this model.
     """
     structure = _inputs(model)
     argument = next(iter(inspect.signature(model.call).parameters))
@@ -36,10 +36,10 @@ def input_template(model: Any, inputs: Sequence[TensorSpec]) -> Template:
 
 
 def output_template(model: Any, answer: Any, outputs: Sequence[TensorSpec]) -> Template:
-    """Return what a Keras model gives, with the source's output names in the places of tensors.
+    """Return the outputs of a Keras model, with the source's output names in place of tensors.
 
     Raises:
-        ExportError: The names do not belong to this model.
+        ExportError: The names do not match this model.
     """
     paths = [path for path, _ in leaves(answer)]
     layers = list(getattr(model, "output_names", None) or [])
@@ -52,13 +52,13 @@ def output_template(model: Any, answer: Any, outputs: Sequence[TensorSpec]) -> T
 
 
 def signature_template(names: Iterable[str], specs: Sequence[TensorSpec]) -> Template:
-    """Return the inputs or outputs of a SavedModel's signature, with the source's names in the places of tensors."""
+    """Return the inputs or outputs of a SavedModel's signature, with the source's names in place of tensors."""
     originals = list(names)
     return dict(zip(originals, _pair(originals, [spec.name for spec in specs]), strict=True))
 
 
 def arguments(template: Template, named: Mapping[str, Any]) -> Any:
-    """Return a template with tensors in the places of names."""
+    """Return a template with tensors in place of names."""
     if isinstance(template, str):
         return named[template]
     if isinstance(template, list):
@@ -75,7 +75,7 @@ def results(template: Template, answer: Any) -> dict[str, Any]:
 
 
 def leaves(structure: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], Any]]:
-    """Yield all parts of nested dictionaries and lists with their paths, in the order of Keras."""
+    """Yield the leaves of nested dictionaries and lists with their paths, in the order of Keras."""
     if isinstance(structure, dict):
         for key in sorted(structure):
             yield from leaves(structure[key], (*path, key))
@@ -87,7 +87,7 @@ def leaves(structure: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[A
 
 
 def _inputs(model: Any) -> Any:
-    """Return the symbolic inputs of a Keras model as it takes them; where it has none, the shapes that it knows."""
+    """Return the symbolic inputs of a Keras model or, if missing, placeholders in the structure of its shapes."""
     try:
         return model.input
     except (AttributeError, ValueError):
@@ -97,7 +97,7 @@ def _inputs(model: Any) -> Any:
 
 
 def _without_shapes(shapes: Any) -> Any:
-    """Return nested shapes with an empty object in the place of each shape."""
+    """Return nested shapes with an empty object in place of each shape."""
     if isinstance(shapes, dict):
         return {key: _without_shapes(shape) for key, shape in shapes.items()}
     if shapes is None or all(size is None or isinstance(size, int) for size in shapes):
@@ -106,13 +106,13 @@ def _without_shapes(shapes: Any) -> Any:
 
 
 def _pair(names: Sequence[str], wanted: Sequence[str]) -> list[str]:
-    """Return which of the `wanted` names, the source's, belongs to each of a model's own `names`.
+    """Return the name in `wanted`, the source's names, that belongs to each of a model's own `names`.
 
-    The source changes a name only where a signature cannot hold it, and keeps most of it then. So equal names belong
-    together, then those that differ in signs, then those of which one is in the other, and what is left at the end.
+    The source changes a name only if a signature cannot hold it, and then keeps most of it. So equal names belong
+    together, then those that differ only in signs, then those whose source name contains the other, then the last.
 
     Raises:
-        ExportError: They do not belong together one by one.
+        ExportError: The names do not match one to one.
     """
     plain = [re.sub(r"[^A-Za-z0-9_]", "_", name) for name in names]
     found: dict[int, str] = {}

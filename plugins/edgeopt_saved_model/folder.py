@@ -1,8 +1,8 @@
 """Saves a SavedModel again without its optimizers.
 
-The object graph of the file is edited first: optimizers, and functions that cannot do without them, are taken out.
-Only then is it loaded, which also opens files that need tf-keras for nothing but their optimizer. What only Keras
-understands of a file, its metadata, does not survive loading, so it is put back afterwards.
+First, optimizers and functions that depend on them are removed from the object graph of the file. Only then is it
+loaded, which also opens files that need tf-keras only for their optimizer. The metadata of Keras does not survive
+loading, so it is restored afterwards.
 """
 
 from __future__ import annotations
@@ -20,38 +20,38 @@ if TYPE_CHECKING:
 
 PROTO, KERAS_METADATA = "saved_model.pb", "keras_metadata.pb"
 STEPS, RATES = {"_iterations", "iterations", "iter"}, {"_learning_rate", "learning_rate"}
-"""What optimizers of Keras 2 and 3 call the two variables that all of them have."""
+"""Names of the two variables that all optimizers of Keras 2 and 3 have."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stripped:
-    """What came of saving a SavedModel again."""
+    """The result of saving a SavedModel again."""
 
     before: Any
-    """The model as it was, loaded, without its optimizers."""
+    """The original model, loaded without its optimizers."""
     notes: tuple[str, ...]
-    """What else was lost, as sentences for the user."""
+    """Further losses, as sentences for the user."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """What has to go from the object graph of a SavedModel."""
+    """The parts to remove from the object graph of a SavedModel."""
 
     nodes: frozenset[int]
-    """Optimizers, and all that only they hold."""
+    """Optimizers, and objects that only they hold."""
     functions: frozenset[int]
-    """Functions that work with a variable of an optimizer."""
+    """Functions that use a variable of an optimizer."""
     lost: tuple[str, ...]
-    """What the model calls those functions."""
+    """The model's names for those functions."""
 
 
 def strip_saved_model(source: Path, target: Path) -> Stripped | None:
     """Save the SavedModel at `source` without optimizers, with all its signatures and assets.
 
-    Returns None, and writes nothing, when there is nothing to remove.
+    Returns None and writes nothing if there is nothing to remove.
 
     Raises:
-        ExportError: A signature works with a variable of an optimizer.
+        ExportError: A signature uses a variable of an optimizer.
     """
     import tensorflow as tf
 
@@ -83,12 +83,12 @@ def read_proto(folder: Path) -> Any:
 
 
 def knows_owners(folder: Path) -> bool:
-    """Whether the SavedModel says what its variables belong to; those of TensorFlow 1 do not."""
+    """Return whether the SavedModel names the owners of its variables; those of TensorFlow 1 do not."""
     return bool(read_proto(folder).meta_graphs[0].object_graph_def.nodes)
 
 
 def find_cut(objects: Any) -> Cut:
-    """Return what has to go from an object graph so that no optimizer variable is left in it."""
+    """Return the parts to remove from an object graph so that no optimizer variable is left."""
     optimizers = {number for number, node in enumerate(objects.nodes) if _is_optimizer(node)}
     slots = {slot.slot_variable_node_id for number in optimizers for slot in objects.nodes[number].slot_variables}
     kept = _reach(objects, [0], stop=optimizers)
@@ -100,7 +100,7 @@ def find_cut(objects: Any) -> Cut:
 
 
 def _is_optimizer(node: Any) -> bool:
-    """Whether an object is an optimizer: by what it holds, since Keras 3 does not name the class."""
+    """Return whether an object is an optimizer: by its contents, since Keras 3 does not name the class."""
     if node.WhichOneof("kind") != "user_object":
         return False
     held = {child.local_name for child in node.children}
@@ -109,7 +109,7 @@ def _is_optimizer(node: Any) -> bool:
 
 
 def _reach(objects: Any, start: Iterable[int], stop: Collection[int] = ()) -> set[int]:
-    """Return the objects that can be reached from `start` as attributes, without going into `stop`."""
+    """Return the objects that are reachable from `start` as attributes, without entering `stop`."""
     seen: set[int] = set()
     ahead = [number for number in start if number not in stop]
     while ahead:
@@ -120,19 +120,19 @@ def _reach(objects: Any, start: Iterable[int], stop: Collection[int] = ()) -> se
 
 
 def _graph_functions(node: Any) -> list[str]:
-    """Return the names of the graphs behind a function object; none for another object."""
+    """Return the names of the graphs behind a function object; empty for any other object."""
     if node.WhichOneof("kind") == "bare_concrete_function":
         return [node.bare_concrete_function.concrete_function_name]
     return list(node.function.concrete_functions) if node.WhichOneof("kind") == "function" else []
 
 
 def _bound(objects: Any, node: Any) -> set[int]:
-    """Return the objects that a function works with."""
+    """Return the objects that a function uses."""
     return {b for name in _graph_functions(node) for b in objects.concrete_functions[name].bound_inputs}
 
 
 def _check_signatures(objects: Any, cut: Cut) -> None:
-    """Refuse a model in which a signature needs what is to go."""
+    """Reject a model in which a signature needs a function that is to be removed."""
     for node in objects.nodes:
         if node.WhichOneof("kind") == "user_object" and node.user_object.identifier == "signature_map":
             for child in node.children:
@@ -144,7 +144,7 @@ def _check_signatures(objects: Any, cut: Cut) -> None:
 
 
 def _take_out(objects: Any, cut: Cut) -> None:
-    """Remove a cut from an object graph; numbers stay, so each object that goes becomes an empty one."""
+    """Remove a cut from an object graph; numbers stay, so each removed object becomes an empty one."""
     gone = cut.nodes | cut.functions
     for name in [name for name, f in objects.concrete_functions.items() if cut.nodes & set(f.bound_inputs)]:
         del objects.concrete_functions[name]
@@ -161,7 +161,7 @@ def _take_out(objects: Any, cut: Cut) -> None:
 
 
 def restore_metadata(source: Path, target: Path) -> list[str]:
-    """Give the objects of the new SavedModel the Keras metadata of the old, and return what could not be restored."""
+    """Give the objects of the new SavedModel the Keras metadata of the old, and return notes on any loss."""
     old, new = read_proto(source), read_proto(target)
     numbers = {}
     for before, after in _pairs(old.meta_graphs[0].object_graph_def, new.meta_graphs[0].object_graph_def):
@@ -188,7 +188,7 @@ def restore_metadata(source: Path, target: Path) -> list[str]:
 
 
 def _pairs(old: Any, new: Any) -> Iterator[tuple[tuple[int, Any], tuple[int, Any]]]:
-    """Yield the objects that have the same place in two object graphs, with their numbers."""
+    """Yield the objects at the same place in two object graphs, with their numbers."""
     ahead, seen = [(0, 0)], {0}
     while ahead:
         first, second = ahead.pop()

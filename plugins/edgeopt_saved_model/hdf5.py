@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 def strip_h5(source: Path, target: Path) -> bool:
     """Copy a whole-model `.h5` file without optimizer and compile settings.
 
-    Keras need not be able to load the file. Returns False, and writes nothing, when there is nothing to remove.
+    Keras need not be able to load the file. Returns False and writes nothing if there is nothing to remove.
     """
     import h5py
 
@@ -30,11 +30,11 @@ def strip_h5(source: Path, target: Path) -> bool:
 
 
 def optimizer_groups(weights: Any, path: str = "") -> set[str]:
-    """Return the paths of all groups of an open weights file of a `.keras` archive that hold an optimizer.
+    """Return the paths of all groups that hold an optimizer in an open weights file of a `.keras` archive.
 
-    The model's own lies at the root; compiled models inside the model have theirs below, and custom models may have
-    several with names of their own. A layer may be called `optimizer` too, so what counts is what is inside: an
-    optimizer's first variable is its iteration, a whole number.
+    The model's own is at the root; compiled models inside the model have theirs below, and custom models may have
+    several with names of their own. A layer may be called `optimizer` too, so the contents decide: an optimizer's first
+    variable is its iteration, an integer.
     """
     import h5py
 
@@ -51,9 +51,9 @@ def optimizer_groups(weights: Any, path: str = "") -> set[str]:
 
 
 def copy_group(old: Any, new: Any, without: Collection[str]) -> None:
-    """Copy what is in an HDF5 group into another, without the groups at the paths `without`.
+    """Copy the contents of an HDF5 group into another, without the groups at the paths `without`.
 
-    Groups that lose nothing are copied by the HDF5 library, so that nothing in them changes.
+    The HDF5 library copies groups that lose nothing, so that they stay unchanged.
     """
     for name in old:
         if name in without:
@@ -75,7 +75,7 @@ def _copy_attributes(old: Any, new: Any, without: Collection[str]) -> None:
 
 
 def _counts_iterations(group: Any) -> bool:
-    """Whether the first variable in a group is a single whole number."""
+    """Return whether the first variable in a group is a single integer."""
     first = group.get("vars/0")
     return first is not None and first.shape == () and first.dtype.kind in "iu"
 
@@ -95,7 +95,7 @@ def without_settings(config: Any) -> Any:
 
 
 def _without_nested_settings(file: Any) -> str | None:
-    """Return the model's configuration without compile settings of models inside it, or None when it has none."""
+    """Return the model's configuration without compile settings of models inside it, or None if nothing changes."""
     text = file.attrs.get("model_config")
     if text is None:
         return None

@@ -27,10 +27,10 @@ class Call:
 
 
 def compare_keras(source: SourceModel, artifact: Path, feed: Mapping[str, Any]) -> Call:
-    """Load both files, compare every weight and the answers to one feed bit by bit, and return how to call the model.
+    """Load both files, compare every weight and the answers to one feed bit by bit, and return the model's call.
 
     Raises:
-        ExportError: They differ, or the artifact does not load.
+        ExportError: The models differ, or the artifact does not load.
     """
     library, before = _load_source(source)
     try:
@@ -48,16 +48,16 @@ def compare_keras(source: SourceModel, artifact: Path, feed: Mapping[str, Any]) 
 
 
 def compare_saved_model(source: SourceModel, before: Any, artifact: Path, feed: Mapping[str, Any]) -> Call:
-    """Compare what two SavedModels answer to one feed bit by bit, and return how to call them.
+    """Compare the answers of two SavedModels to one feed bit by bit, and return their call.
 
     Args:
         source: The source model.
-        before: The source, loaded, or None when the artifact is a mere copy and nothing needs to be compared.
+        before: The loaded source, or None if the artifact is a plain copy that needs no comparison.
         artifact: The artifact's folder.
-        feed: What both are asked.
+        feed: The feed for both.
 
     Raises:
-        ExportError: They differ.
+        ExportError: The models differ.
     """
     import tensorflow as tf
 
@@ -75,7 +75,7 @@ def compare_saved_model(source: SourceModel, before: Any, artifact: Path, feed: 
 
 
 def choose_signature(loaded: Any, name: str | None) -> Any:
-    """Return the signature that was asked for, else `serving_default`, else the only one."""
+    """Return the requested signature, else `serving_default`, else the only one."""
     signatures = dict(loaded.signatures)
     return signatures[name] if name else signatures.get("serving_default", next(iter(signatures.values())))
 
@@ -92,7 +92,7 @@ def load_file(library: str, file: Path, *, trusted: bool) -> Any:
 
 
 def ask_keras(model: Any, inputs: Template, feed: Mapping[str, Any]) -> Any:
-    """Return what a Keras model answers to a feed of arrays."""
+    """Return a Keras model's answer to a feed of arrays."""
     import tensorflow as tf
 
     return model(arguments(inputs, {name: tf.constant(value) for name, value in feed.items()}), training=False)
@@ -102,7 +102,7 @@ def check_same(wanted: Mapping[str, Any], got: Mapping[str, Any]) -> None:
     """Compare outputs bit by bit.
 
     Raises:
-        ExportError: They differ.
+        ExportError: An output differs.
     """
     for name, tensor in wanted.items():
         if not _same(tensor.numpy(), got[name].numpy()):
@@ -110,7 +110,7 @@ def check_same(wanted: Mapping[str, Any], got: Mapping[str, Any]) -> None:
 
 
 def _load_source(source: SourceModel) -> tuple[str, Any]:
-    """Return the source's Keras model as its file holds it, and the library that can load it."""
+    """Return the library that can load the source's file, and the Keras model in that file."""
     try:
         return "keras", load_file("keras", source.path, trusted=source.trusted)
     except Exception as error:  # noqa: BLE001 - Keras 3 fails on files of Keras 2 in many ways
@@ -121,5 +121,5 @@ def _load_source(source: SourceModel) -> tuple[str, Any]:
 
 
 def _same(first: Any, second: Any) -> bool:
-    """Whether two arrays have the same bits."""
+    """Return whether two arrays have the same bits."""
     return bool(first.dtype == second.dtype and first.shape == second.shape and first.tobytes() == second.tobytes())

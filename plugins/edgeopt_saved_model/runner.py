@@ -1,6 +1,6 @@
 """Runs a Keras file or a SavedModel as a compiled `tf.function` with fixed shapes.
 
-Self-contained: TensorFlow, Keras and the standard library. `settings.json` beside the model says how to call it.
+Self-contained: TensorFlow, Keras and the standard library. `settings.json` beside the model describes its call.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 import sys
 from pathlib import Path
 
-os.environ["KERAS_BACKEND"] = "tensorflow"  # what the user's own settings say must not matter here
+os.environ["KERAS_BACKEND"] = "tensorflow"  # the user's own settings must not matter here
 import tensorflow as tf  # noqa: TID253 - before the clock of `load` starts; the host never imports this file
 
 TYPE_CHECKING = False  # typing itself is not needed on the device
@@ -25,7 +25,7 @@ class ModelRunner:
 
     Args:
         path: The file or folder.
-        threads: How many threads one operation may use.
+        threads: Maximum number of threads per operation.
     """
 
     untimed = None
@@ -44,11 +44,11 @@ class ModelRunner:
         self._outputs: dict[str, Any] = {}
 
     def feed(self, inputs: Mapping[str, Any]) -> None:
-        """Turn arrays into tensors."""
+        """Convert arrays to tensors."""
         self._inputs = [tf.constant(inputs[name]) for name in self._names]
 
     def invoke(self) -> None:
-        """Run the model; reading the values back waits for a device that works on its own."""
+        """Run the model; reading the values back waits for an asynchronous device."""
         self._outputs = {name: tensor.numpy() for name, tensor in self._function(*self._inputs).items()}
 
     def outputs(self) -> dict[str, Any]:
@@ -56,7 +56,7 @@ class ModelRunner:
         return {name: self._outputs[name].astype(dtype, copy=False) for name, dtype in self._dtypes.items()}
 
     def facts(self) -> dict[str, str]:
-        """Return where the model is and, on a GPU, on which."""
+        """Return the model's device and, for a GPU, its name."""
         for gpu in tf.config.list_physical_devices("GPU")[:1]:
             details = tf.config.experimental.get_device_details(gpu)
             return {"placed_on": "GPU", "accelerator": str(details.get("device_name", gpu.name))}
@@ -64,11 +64,11 @@ class ModelRunner:
 
 
 def open_model(path: str, settings: Mapping[str, Any]) -> Any:
-    """Load the model with what can load it."""
+    """Load the model with the loader in its settings."""
     if settings["loader"] == "saved_model":
         return tf.saved_model.load(path)
     if settings["custom_modules"]:
-        sys.path.insert(0, os.getcwd())  # noqa: PTH109 - as for `python -m`, so that a module beside the user is found
+        sys.path.insert(0, os.getcwd())  # noqa: PTH109 - as for `python -m`: finds modules in the current folder
         for module in settings["custom_modules"]:
             importlib.import_module(module)
     if settings["loader"] == "tf_keras":
@@ -81,10 +81,10 @@ def open_model(path: str, settings: Mapping[str, Any]) -> Any:
 
 
 def compile_model(model: Any, settings: Mapping[str, Any]) -> Callable[..., dict[str, Any]]:
-    """Return the model as a function of its inputs, in the order of `specs`, that gives named outputs.
+    """Return the model as a function of its inputs, in the order of `specs`, that returns named outputs.
 
-    A concrete function is called by position: that is the least that TensorFlow takes for a call, and the same for
-    every model, however it was saved.
+    A concrete function is called by position: TensorFlow's lowest cost of a call, and the same for every model, however
+    it was saved.
     """
     specs = settings["specs"]
     signatures = dict(model.signatures) if settings["loader"] == "saved_model" else {}
@@ -105,7 +105,7 @@ def compile_model(model: Any, settings: Mapping[str, Any]) -> Callable[..., dict
 
 
 def arguments(template: Any, named: Mapping[str, Any]) -> Any:
-    """Return a template with tensors in the places of names."""
+    """Return a template with tensors in place of names."""
     if isinstance(template, str):
         return named[template]
     if isinstance(template, list):

@@ -1,4 +1,4 @@
-"""Exports SavedModels that are made for inference on a GPU."""
+"""Exports SavedModels for inference on a GPU."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ EDGEOPT_CONTRACT = 2
 
 @hookimpl
 def edgeopt_backends() -> Iterable[type[Backend]]:
-    """Return the one backend of this plugin."""
+    """Return the backend of this plugin."""
     from edgeopt_tf_gpu.backend import TfGpu
 
     return [TfGpu]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from edgeopt.api import ExportRequest
 
 SETTINGS = "settings.json"
-"""What the runner must know; lies beside the SavedModel."""
+"""The runner's settings, stored beside the SavedModel."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class TfGpu(Backend):
         """Write the SavedModel and the runner's settings, and check the model against the source.
 
         Raises:
-            ExportError: The model cannot be made, or does not answer as the source does.
+            ExportError: The model cannot be made, or its answers differ from the source's.
         """
         options: GpuOptions = request.options
         folder = request.out_dir / "model"
@@ -77,7 +77,7 @@ class TfGpu(Backend):
 
 
 def _write(request: ExportRequest, folder: Path) -> tuple[str, list[str]]:
-    """Write the SavedModel and return what it computes in, and what the user should know about that."""
+    """Write the SavedModel; return its arithmetic (`float32`, `float16`, `mixed`) and warnings about it."""
     options: GpuOptions = request.options
     if options.precision == "float32":
         if options.xla:

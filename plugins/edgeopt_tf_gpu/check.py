@@ -1,4 +1,4 @@
-"""Checks an exported model against the source, on the CPU, so that it needs no GPU."""
+"""Checks an exported model against the source on the CPU, so a GPU is not needed."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from edgeopt.api import ExportRequest
 
 LARGEST_ERROR = {"float32": 1e-3, "float16": 0.1}
-"""What is taken for rounding, as a part of the largest number in the source's output (or of one)."""
+"""Maximum rounding error, relative to the largest value in the source's output (or to 1, if larger)."""
 
 
 def check(request: ExportRequest, folder: Path) -> float:
-    """Run one calibration feed and return the largest difference from what the source answers.
+    """Run one calibration feed and return the largest absolute difference from the source's answer.
 
     Raises:
-        ExportError: The model does not run, or answers something else.
+        ExportError: The model does not run, or its answer differs.
     """
     import numpy as np
 
@@ -45,7 +45,7 @@ def check(request: ExportRequest, folder: Path) -> float:
 
 
 def _run(folder: Path, feed: Mapping[str, Any], *, xla: bool) -> dict[str, Any]:
-    """Return what the exported model answers to one feed."""
+    """Return the exported model's answer to one feed."""
     import tensorflow as tf
 
     try:
@@ -61,6 +61,6 @@ def _run(folder: Path, feed: Mapping[str, Any], *, xla: bool) -> dict[str, Any]:
 
 
 def _wrong(output: str, what: str, precision: str) -> ExportError:
-    """Return the error for an answer that is not the source's."""
+    """Return the error for an answer that differs from the source's."""
     hint = "this model needs more range than float16 has: use precision=float32" if precision == "float16" else ""
     return ExportError(f"the exported model gives {what} in the output {output}", hint=hint)

@@ -1,4 +1,4 @@
-"""Two ways to float16: a Keras model is rebuilt in it, any other keeps its graph and halves its weights."""
+"""Two ways to float16: rebuild a Keras model in it, or keep a model's graph and halve its weights."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
     from edgeopt.api import SourceModel, TensorSpec
 
 SMALLEST_HALVED = 16
-"""Constants with fewer elements stay float32: they are no weights, but thresholds and the like."""
+"""Constants with fewer elements stay float32: they are not weights, but thresholds and the like."""
 LARGEST_FLOAT16 = 65504.0
 LARGEST_GRAPH_BYTES = 2**31 - 2**26
-"""What fits into a SavedModel's graph, with some room for the graph itself."""
+"""Maximum size of a SavedModel's graph, with some room to spare."""
 
 
 def half_of_keras(source: SourceModel, folder: Path, *, xla: bool) -> None:
     """Rebuild the Keras model of `source` with float16 weights and arithmetic, and save it.
 
     Raises:
-        Exception: The source is no Keras model, or one that cannot be rebuilt from its configuration.
+        Exception: The source is not a Keras model, or cannot be rebuilt from its configuration.
     """
     import tensorflow as tf
 
@@ -46,7 +46,7 @@ def half_of_keras(source: SourceModel, folder: Path, *, xla: bool) -> None:
 def rebuild(model: Any, *, trusted: bool) -> Any:
     """Return a copy of a Keras model that stores and computes in float16.
 
-    In a model that was trained in mixed precision, layers that were set to float32 on purpose stay float32.
+    In a model trained in mixed precision, layers set to float32 on purpose stay float32.
     """
     import keras
 
@@ -67,7 +67,7 @@ def rebuild(model: Any, *, trusted: bool) -> Any:
 
 
 def half_of_graph(source: SourceModel, folder: Path, *, xla: bool) -> None:
-    """Save the graph of `source` with its weights as float16 constants that are cast back where they are used.
+    """Save the graph of `source` with its weights as float16 constants that are cast back on use.
 
     TensorFlow folds the casts when it loads the graph, so they cost no time.
 
@@ -77,17 +77,17 @@ def half_of_graph(source: SourceModel, folder: Path, *, xla: bool) -> None:
     import tensorflow as tf
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-    loaded = tf.saved_model.load(str(source.saved_model()))  # a signature alone does not keep its variables
+    loaded = tf.saved_model.load(str(source.saved_model()))  # a signature alone does not keep its variables alive
     signature = loaded.signatures["serving_default"]
     names = sorted(signature.structured_outputs)
     frozen = convert_variables_to_constants_v2(signature, lower_control_flow=False)
     graph = frozen.graph.as_graph_def()
     for node in [node for node in graph.node if node.op == "Placeholder"]:
-        graph.node.remove(node)  # the inputs take their place; XLA refuses any that is left over
+        graph.node.remove(node)  # the inputs replace them; XLA rejects any that are left over
     _halve_constants(graph)
     if graph.ByteSize() > LARGEST_GRAPH_BYTES:
         raise ExportError("the model is too large for float16 without its Keras code", hint="use precision=float32")
-    # A frozen function loses the names; its inputs and outputs are in the order of the sorted ones.
+    # A frozen function loses the names; its inputs and outputs are in the order of the sorted names.
     order = sorted(signature.structured_input_signature[1])
     feeds = {name: tensor.name for name, tensor in zip(order, frozen.inputs, strict=True)}
 
@@ -101,7 +101,7 @@ def half_of_graph(source: SourceModel, folder: Path, *, xla: bool) -> None:
 
 
 def _halve_constants(graph: Any) -> None:
-    """Replace every float32 constant of weight size by a float16 one and a cast that has the old name."""
+    """Replace every float32 constant of weight size with a float16 one and a cast that has the old name."""
     import numpy as np
     import tensorflow as tf
 
@@ -133,7 +133,7 @@ def _policies(config: Any) -> Iterator[dict[str, Any]]:
 
 
 def _copy_weights(model: Any, copy: Any) -> None:
-    """Give the weights of `model` to `copy`, in its dtypes."""
+    """Copy the weights of `model` to `copy`, in the dtypes of `copy`."""
     import numpy as np
 
     if len(model.weights) != len(copy.weights):
@@ -146,7 +146,7 @@ def _copy_weights(model: Any, copy: Any) -> None:
 
 
 def _arguments(model: Any, named: Mapping[str, Any]) -> Any:
-    """Return the argument of a Keras model from named tensors: one tensor, a list or a dictionary."""
+    """Return a Keras model's argument from named tensors: one tensor, a list or a dictionary."""
     import keras
 
     if len(named) == 1:
@@ -158,7 +158,7 @@ def _arguments(model: Any, named: Mapping[str, Any]) -> Any:
 
 
 def _named(model: Any, answer: Any, specs: Sequence[TensorSpec]) -> dict[str, Any]:
-    """Return what a Keras model answered by the names that the source gives its outputs."""
+    """Return a Keras model's outputs by the source's names for them."""
     import keras
 
     if len(specs) == 1:
@@ -171,13 +171,13 @@ def _named(model: Any, answer: Any, specs: Sequence[TensorSpec]) -> dict[str, An
 
 
 def pair(names: Sequence[str], wanted: Sequence[str]) -> list[str]:
-    """Return which of the `wanted` names, the source's, belongs to each of a model's own `names`.
+    """Return the name in `wanted`, the source's names, that belongs to each of a model's own `names`.
 
-    The source changes a name only where a signature cannot hold it, and keeps most of it then. So equal names belong
-    together, then those that differ in signs, then those of which one is in the other, and what is left at the end.
+    The source changes a name only if a signature cannot hold it, and then keeps most of it. So equal names belong
+    together, then those that differ only in signs, then those whose source name contains the other, then the last.
 
     Raises:
-        ExportError: They do not belong together one by one.
+        ExportError: The names do not match one to one.
     """
     plain = [re.sub(r"[^A-Za-z0-9_]", "_", name) for name in names]
     found: dict[int, str] = {}

@@ -1,6 +1,6 @@
-"""Runs a SavedModel on a GPU, or on the CPU where there is none.
+"""Runs a SavedModel on a GPU, or on the CPU if a GPU is missing.
 
-Self-contained: TensorFlow and the standard library. It must be loaded before anything else in the process touches
+Self-contained: TensorFlow and the standard library. It must be loaded before anything else in the process uses
 TensorFlow's devices, since memory growth and threads cannot be set later.
 """
 
@@ -23,8 +23,8 @@ class GpuRunner:
     """A loaded SavedModel.
 
     Args:
-        path: The SavedModel; `settings.json` lies beside it.
-        threads: How many threads one operation may use on the CPU.
+        path: The SavedModel; `settings.json` is beside it.
+        threads: Maximum number of threads per operation on the CPU.
     """
 
     def __init__(self, path: str, threads: int) -> None:
@@ -37,7 +37,7 @@ class GpuRunner:
             tf.config.optimizer.set_experimental_options({"auto_mixed_precision": True})
         self._device = "/CPU:0" if self._gpu is None else "/GPU:0"
         self.untimed = NO_GPU if self._gpu is None and not settings["allow_cpu"] else None
-        """Why a latency would mean nothing, or None."""
+        """Why a latency would be meaningless, or None."""
         with tf.device(self._device):
             self._model = tf.saved_model.load(path)
             self._names, self._function = compile_signature(self._model.signatures["serving_default"])
@@ -45,15 +45,15 @@ class GpuRunner:
         self._outputs: dict[str, Any] = {}
 
     def feed(self, inputs: Mapping[str, Any]) -> None:
-        """Copy one feed to where the model is."""
+        """Copy one feed to the model's device."""
         with tf.device(self._device):
-            # A constant alone may stay in the memory of the host; identity makes the copy.
+            # A constant alone may stay in host memory; identity makes the copy.
             self._inputs = [tf.identity(tf.constant(inputs[name])) for name in self._names]
         if self._gpu is not None:
-            tf.test.experimental.sync_devices()  # so that the copy is over when the clock starts
+            tf.test.experimental.sync_devices()  # so that the copy is complete when the clock starts
 
     def invoke(self) -> None:
-        """Run the model; reading the values back waits for the GPU, and the source's runner does so too."""
+        """Run the model; reading the values back waits for the GPU, as in the source's runner."""
         self._outputs = {name: tensor.numpy() for name, tensor in self._function(*self._inputs).items()}
 
     def outputs(self) -> dict[str, Any]:
@@ -61,7 +61,7 @@ class GpuRunner:
         return {name: self._outputs[name].astype(dtype, copy=False) for name, dtype in self._dtypes.items()}
 
     def facts(self) -> dict[str, str | int]:
-        """Return where the model is and, on a GPU, which one and the most memory that TensorFlow took there."""
+        """Return the model's device and, for a GPU, its name and TensorFlow's peak memory there, in bytes."""
         if self._gpu is None:
             return {"placed_on": "CPU"}
         details = tf.config.experimental.get_device_details(self._gpu)
@@ -74,7 +74,7 @@ class GpuRunner:
 
 
 def compile_signature(signature: Any) -> tuple[list[str], Callable[..., dict[str, Any]]]:
-    """Return the names of a signature's inputs, and a function of them by position, which costs least to call."""
+    """Return a signature's input names, and a function of the inputs by position, the cheapest call."""
     specs = signature.structured_input_signature[1]
     names = sorted(specs)
 
@@ -88,8 +88,8 @@ def compile_signature(signature: Any) -> tuple[list[str], Callable[..., dict[str
 def choose_gpu() -> Any:
     """Return the first GPU, the only one that TensorFlow will see from now on, or None.
 
-    TensorFlow lists no GPU where a library of the GPU is missing, so that is the same as none. Without memory growth it
-    would take all memory of the GPU, and the next artifact's process would find none.
+    If a GPU library is missing, TensorFlow lists no GPU, so this returns None too. Without memory growth, TensorFlow
+    would take all GPU memory, and the next artifact's process would find none.
     """
     gpus = tf.config.list_physical_devices("GPU")
     for gpu in gpus:

@@ -1,4 +1,4 @@
-"""Writes SavedModels that hold one signature and nothing twice."""
+"""Writes SavedModels that hold one signature and no duplicates."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ if TYPE_CHECKING:
     from edgeopt.api import TensorSpec
 
 PARTS = ("saved_model.pb", "variables", "assets")
-"""What belongs to a SavedModel; the folder that it comes from may hold more."""
+"""The parts of a SavedModel; its source folder may hold more."""
 FINGERPRINT = "fingerprint.pb"
-"""Holds a random number, so that no two exports would give the same bytes. TensorFlow reads a model without it."""
+"""Holds a random number, so two exports would never have the same bytes. TensorFlow reads a model without it."""
 
 
 def copy_saved_model(source: Path, folder: Path) -> None:
-    """Copy a SavedModel, and nothing that lies beside it, into a new folder."""
+    """Copy a SavedModel into a new folder, without other files beside it."""
     folder.mkdir()
     for part in (source / name for name in PARTS):
         if part.is_dir():
@@ -28,7 +28,7 @@ def copy_saved_model(source: Path, folder: Path) -> None:
 
 
 def save(source: Path, folder: Path, inputs: Sequence[TensorSpec], *, xla: bool) -> None:
-    """Save the signature of a SavedModel again, to be compiled with XLA or not."""
+    """Save the signature of a SavedModel again, with or without XLA compilation."""
     import tensorflow as tf
 
     loaded = tf.saved_model.load(str(source))
@@ -48,11 +48,11 @@ def save_function(
     """Write a SavedModel whose one signature is `call`.
 
     Args:
-        folder: Where to write it.
+        folder: Output folder.
         call: From named inputs to named outputs.
         inputs: The inputs, with fixed shapes.
         keep: Trackable that owns every variable that `call` uses.
-        xla: Whether the whole of it is compiled with XLA when it runs.
+        xla: Whether XLA compiles all of it when it runs.
     """
     import tensorflow as tf
 

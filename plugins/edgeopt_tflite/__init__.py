@@ -1,4 +1,4 @@
-"""The backend that writes `.tflite` files: float32, half precision, and integers of 8 and 16 bits."""
+"""The backend that writes `.tflite` files: float32, float16, and 8-bit and 16-bit integers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ EDGEOPT_CONTRACT = 2
 
 @hookimpl
 def edgeopt_backends() -> Iterable[type[Backend]]:
-    """Return the one backend of this plugin."""
+    """Return the backend of this plugin."""
     from edgeopt_tflite.backend import Tflite
 
     return (Tflite,)

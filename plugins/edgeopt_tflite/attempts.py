@@ -1,4 +1,4 @@
-"""Several ways to make one file, tried in turn until one proves itself."""
+"""Tries several ways to make one file until a result passes its checks."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     Attempt: TypeAlias = tuple[str, Callable[[], bytes]]
 
 LOWEST_SQNR_DB = 6.0
-"""Below this the error is half of the signal: worth trying the other quantizer."""
+"""Below this, the error is at least half of the signal: worth trying the other quantizer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Success:
-    """Which attempt made the file, and what went wrong on the way."""
+    """The attempt that made the file, and the problems before it."""
 
     name: str
     warnings: tuple[str, ...]
@@ -29,12 +29,12 @@ class Success:
 def first_success(
     attempts: Sequence[Attempt], file: Path, feeds: Sequence[Mapping[str, Any]], float_file: Path
 ) -> Success:
-    """Write `file` by the first attempt whose result loads, runs, and resembles the float file.
+    """Write `file` with the first attempt whose result loads, runs, and resembles the float file.
 
-    Where no result resembles it, the first that runs is kept, with a warning.
+    If none resembles it, keep the first that runs, with a warning.
 
     Raises:
-        ExportError: None runs; the message has every reason.
+        ExportError: None runs; the message lists every reason.
     """
     reference = _answers(float_file, feeds)
     failures: list[str] = []
@@ -46,7 +46,7 @@ def first_success(
             file.write_bytes(content)
             verb = "wrote a file that does not run"
             sqnr_db = _lowest_sqnr_db(_answers(file, feeds), reference)
-        except Exception as error:  # noqa: BLE001 - the libraries raise whatever they like
+        except Exception as error:  # noqa: BLE001 - the libraries may raise anything
             failures.append(f"{name} {verb} ({first_line(error)})")
             continue
         if sqnr_db >= LOWEST_SQNR_DB:
@@ -60,7 +60,7 @@ def first_success(
 
 
 def _answers(file: Path, feeds: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Run the file on the first feeds."""
+    """Return the file's answers to the first feeds."""
     from edgeopt_tflite import runner
 
     model = runner.load(file, 1)
@@ -73,9 +73,9 @@ def _answers(file: Path, feeds: Sequence[Mapping[str, Any]]) -> list[dict[str, A
 
 
 def _lowest_sqnr_db(answers: Sequence[Mapping[str, Any]], reference: Sequence[Mapping[str, Any]]) -> float:
-    """Return the signal-to-noise ratio of the worst output over all feeds.
+    """Return the signal-to-noise ratio of the worst output over all feeds, in dB.
 
-    An output that is all zeros is left to the host, which explains it: another quantizer has the same steps.
+    An output of only zeros is left to the host, which explains it: another quantizer has the same steps.
     """
     import numpy as np
 
@@ -91,11 +91,11 @@ def _lowest_sqnr_db(answers: Sequence[Mapping[str, Any]], reference: Sequence[Ma
 
 
 def _instead(name: str, failures: Sequence[str]) -> tuple[str, ...]:
-    """Return what the user must know when the first attempt was not the one."""
+    """Return a warning for the user if the first attempt did not make the file."""
     return (f"quantized by {name}, because {' and '.join(failures)}",) if failures else ()
 
 
 def first_line(error: Exception) -> str:
-    """Return the first line of what an exception says, short enough for a table's note."""
+    """Return the first line of an exception's message, short enough for a table's note."""
     text = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
     return text if len(text) <= 160 else text[:157] + "..."  # noqa: PLR2004 - a line

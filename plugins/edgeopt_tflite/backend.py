@@ -1,4 +1,4 @@
-"""The backend `tflite`: one `.tflite` file, in the number format that the options ask for."""
+"""The backend `tflite`: one `.tflite` file, in the number format that the options set."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ class Tflite(Backend):
 
     @classmethod
     def read_native(cls, output: str) -> NativeTimes:
-        """Return what `benchmark_model` printed; see `native.read`.
+        """Return the times that `benchmark_model` printed; see `native.read`.
 
         Raises:
-            ValueError: No times are in it.
+            ValueError: The output does not contain times.
         """
         return native.read(output)
 
     def export(self, request: ExportRequest) -> Artifact:
-        """Write the file, from the float file that all targets of this backend share.
+        """Write the file; all targets of this backend share one float file.
 
         Raises:
-            ExportError: The options contradict each other, or the model cannot be made into such a file.
+            ExportError: The options contradict each other, or the model cannot be converted.
         """
         options: Options = request.options
         if options.io == "int8" and options.quantization != "int8":

@@ -1,4 +1,4 @@
-"""From the normalised SavedModel to a float `.tflite` file, checked against the source."""
+"""Converts the normalised SavedModel to a float `.tflite` file, checked against the source."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 FLOAT_FILE = "float32.tflite"
 CHECKED_FEEDS = 2
 TOLERANCE = 1e-3
-"""Largest allowed error, as a share of the output's largest value: another order of float32 sums stays far below it."""
+"""Maximum error, relative to the output's largest value: another order of float32 sums stays far below it."""
 SELECT_OPS = re.compile(r"(?:TF Select|Flex|Custom) ops: ([\w, .]+)")
 
 
@@ -25,7 +25,7 @@ def make_float_file(source: SourceModel, feeds: Iterable[Mapping[str, Any]], log
     """Return the float32 file of `source`, made and checked once per run and shared by all tflite targets.
 
     Raises:
-        ExportError: TensorFlow Lite has no kernel for an operator, or the file answers otherwise than the source.
+        ExportError: TensorFlow Lite lacks a kernel for an operator, or the file's outputs differ from the source's.
     """
 
     def build(folder: Path) -> None:
@@ -42,11 +42,11 @@ def convert(saved_model: Path, settings: Mapping[str, Any] | None = None) -> byt
     """Run TensorFlow's converter.
 
     Args:
-        saved_model: A folder with the one signature `serving_default`.
+        saved_model: A folder with one signature, `serving_default`.
         settings: Attributes to set on the converter, for instance `optimizations`.
 
     Raises:
-        ExportError: The converter refuses the model; the message names the operators where they are the reason.
+        ExportError: The converter rejects the model; the message names the operators if they are the reason.
     """
     import tensorflow as tf
 
@@ -63,7 +63,7 @@ def check(file: Path, source: SourceModel, feeds: Iterable[Mapping[str, Any]]) -
     """Compare the float file with the source on the first feeds.
 
     Raises:
-        ExportError: An output differs by more than rounding; names it and the error.
+        ExportError: An output differs by more than rounding; the message names it and the error.
     """
     from edgeopt_tflite import runner
 
@@ -75,10 +75,10 @@ def check(file: Path, source: SourceModel, feeds: Iterable[Mapping[str, Any]]) -
 
 
 def compare(outputs: Mapping[str, Any], reference: Mapping[str, Any], what: str) -> None:
-    """Compare the outputs of `what` with those of the source.
+    """Compare a model's outputs with those of the source.
 
     Raises:
-        ExportError: An output is missing or differs by more than rounding; names it and the error.
+        ExportError: An output is missing or differs by more than rounding; the message names it and the error.
     """
     import numpy as np
 
@@ -101,7 +101,7 @@ def compare(outputs: Mapping[str, Any], reference: Mapping[str, Any], what: str)
 
 
 def _refusal(text: str) -> ExportError:
-    """Return the error for what the converter said."""
+    """Return the error for a message of the converter."""
     named = {op.strip() for match in SELECT_OPS.finditer(text) for op in match.group(1).split(",")}
     operators = sorted(op.removeprefix("Flex") for op in named if op)
     if operators:

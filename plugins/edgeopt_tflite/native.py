@@ -1,4 +1,4 @@
-"""TensorFlow Lite's own benchmark program, for devices without Python: how it is called, and what it prints."""
+"""TensorFlow Lite's own benchmark program, for devices without Python: its command and its output."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _MEMORY = re.compile(
     rf"(?:emory footprint[\w ]* \(MB\): init={_NUMBER} overall=|Overall footprint: +)({_NUMBER})", re.MULTILINE
 )
 PHASES = 2
-"""It tells of its runs twice: those to warm up, then those that it times."""
+"""It prints statistics twice: of the warm-up runs, then of the timed runs."""
 
 
 def command(program: str, main: str, threads: int, seconds: float) -> tuple[str, ...]:
-    """Return the command that times a file for at least so long, after a second of warming up."""
+    """Return the command that times a file for at least `seconds`, after one second of warm-up."""
     return (
         program,
         f"--graph={main}",
@@ -35,23 +35,23 @@ def command(program: str, main: str, threads: int, seconds: float) -> tuple[str,
 
 
 def read(output: str) -> NativeTimes:
-    """Return what `benchmark_model` printed.
+    """Return the times and the memory that `benchmark_model` printed.
 
-    It prints a line of statistics for the runs that warm up and one for those that are timed, in microseconds; newer
-    ones with the median. Where all runs took the same, the line has that one time only. Sources, in TensorFlow:
+    It prints one line of statistics for the warm-up runs and one for the timed runs, in microseconds; newer versions
+    add the median. If all runs took the same time, the line has only that time. Sources, in TensorFlow:
     `tensorflow/lite/tools/benchmark/benchmark_model.cc` and `Stat::OutputToStream` in `tsl/util/stats_calculator.h`;
-    in LiteRT, whose program prints the same lines before a summary of its own: `tflite/tools/benchmark/` and
-    `litert/tools/benchmark_litert_model.h`. Memory is told as "(MB)" and is in fact KiB / 1024.
+    in LiteRT, whose program prints the same lines before its own summary: `tflite/tools/benchmark/` and
+    `litert/tools/benchmark_litert_model.h`. Memory is labelled "(MB)" but is KiB / 1024.
 
     Raises:
-        ValueError: No times are in it.
+        ValueError: The output does not contain valid times.
     """
     phases = list(_RUNS.finditer(output))
     if len(phases) < PHASES:
         raise ValueError("benchmark_model printed no times")
     warm, timed = phases[-2:]
     loaded, memory = _LOADED.search(output), _MEMORY.search(output)
-    only = timed["curr"]  # where all took the same, it is the only time on the line
+    only = timed["curr"]  # if all runs took the same time, it is the only one on the line
     return NativeTimes(
         count=int(timed["count"]),
         mean_s=_us(timed["avg"] or only),
@@ -73,7 +73,7 @@ def _number(text: str) -> float:
     """Return a number as C++ prints it.
 
     Raises:
-        ValueError: It is none that a time or an amount can be.
+        ValueError: It is negative or not finite.
     """
     number = float(text)
     if not math.isfinite(number) or number < 0:

@@ -1,4 +1,4 @@
-"""What is inside a `.tflite` file: its operators, those that compute in float, and whether there is a loop."""
+"""Reads a `.tflite` file: its operators, those that compute in float, and whether it has a loop."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 BORDERS = ("QUANTIZE", "DEQUANTIZE")
-"""They lead from float to integer and back, so one float side is their nature."""
+"""They convert between float and integer, so one side is always float."""
 
 
 @dataclass(frozen=True, slots=True)
 class Operators:
-    """How many operators a file has, and the names of those that compute in float."""
+    """The number of operators in a file, and the names of those that compute in float."""
 
     count: int
     floats: tuple[str, ...]
@@ -30,7 +30,7 @@ class Operators:
 
 
 def read_operators(file: Path) -> Operators:
-    """Count the operators of `file`, those in the bodies of loops included."""
+    """Count the operators of `file`, including those in loop bodies."""
     from ai_edge_litert import schema_py_generated as schema
 
     model = schema.ModelT.InitFromPackedBuf(file.read_bytes(), 0)
@@ -45,7 +45,7 @@ def read_operators(file: Path) -> Operators:
 
 
 def has_loop(file: Path) -> bool:
-    """Tell whether the file holds a WHILE."""
+    """Return whether the file has a WHILE."""
     from ai_edge_litert import schema_py_generated as schema
 
     model = schema.Model.GetRootAs(file.read_bytes(), 0)
@@ -54,11 +54,11 @@ def has_loop(file: Path) -> bool:
 
 
 def _builtin(code: Any) -> int:
-    """Return the number of an operator; files from before its field grew hold it in the old one."""
+    """Return the number of an operator; older files store it in the deprecated, smaller field."""
     return int(max(code.builtinCode, code.deprecatedBuiltinCode))
 
 
 def _is_float(operator: Any, graph: Any, schema: Any) -> bool:
-    """Tell whether the operator reads or writes a float tensor."""
+    """Return whether the operator reads or writes a float32 tensor."""
     tensors = [graph.tensors[index] for index in (*operator.inputs, *operator.outputs) if index >= 0]
     return any(tensor.type == schema.TensorType.FLOAT32 for tensor in tensors)

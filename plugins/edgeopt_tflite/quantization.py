@@ -1,4 +1,4 @@
-"""From float to integers, with litert-quantizer or with TensorFlow's converter."""
+"""Quantizes a float model with litert-quantizer or TensorFlow's converter."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ SIGNATURE = "serving_default"
 def by_litert(float_file: Path, feeds: Feeds, io: Io, activation_bits: int) -> bytes:
     """Quantize weights to 8 bits and activations to `activation_bits`, with litert-quantizer.
 
-    The statistics are the least and the largest value over all feeds, as the converter takes them. The package's own
-    default is a moving average, which forgets the first feeds and clips: MobileNetV2 11.9 dB against 20.9.
+    The statistics are the minimum and maximum over all feeds, as in the converter. The package's own default, a moving
+    average, forgets the first feeds and clips: 11.9 dB instead of 20.9 on MobileNetV2.
     """
     from litert_quantizer import Quantizer, qtyping, recipe
 
@@ -34,10 +34,10 @@ def by_litert(float_file: Path, feeds: Feeds, io: Io, activation_bits: int) -> b
 
 
 def dynamic_by_litert(float_file: Path) -> bytes:
-    """Quantize the weights to 8 bits and leave the activations to the run time, with litert-quantizer.
+    """Quantize the weights to 8 bits with litert-quantizer; activations are quantized at run time.
 
-    The recipe leaves weights of fewer than 1,024 elements alone, as the converter does: depthwise kernels are slower
-    in 8 bits (MobileNetV2 17.9 ms against 13.7) and less true (28.7 dB against 31.3).
+    Like the converter, the recipe skips weights of fewer than 1,024 elements: depthwise kernels are slower in 8 bits
+    (17.9 ms instead of 13.7 on MobileNetV2) and less accurate (28.7 dB instead of 31.3).
     """
     from litert_quantizer import Quantizer, recipe
 
@@ -45,9 +45,9 @@ def dynamic_by_litert(float_file: Path) -> bytes:
 
 
 def by_converter(saved_model: Path, feeds: Feeds, io: Io, activation_bits: int) -> bytes:
-    """Quantize weights to 8 bits and activations to `activation_bits`, with the converter; never give it a loop.
+    """Quantize weights to 8 bits and activations to `activation_bits`, with the converter.
 
-    Its calibrator ends the process with a segmentation fault on a loop.
+    The model must not have a loop: the calibrator would end the process with a segmentation fault.
     """
     import tensorflow as tf
 
@@ -67,17 +67,17 @@ def by_converter(saved_model: Path, feeds: Feeds, io: Io, activation_bits: int) 
 
 
 def dynamic_by_converter(saved_model: Path) -> bytes:
-    """Quantize the weights to 8 bits and leave the activations to the run time, with the converter."""
+    """Quantize the weights to 8 bits with the converter; activations are quantized at run time."""
     import tensorflow as tf
 
     return convert(saved_model, {"optimizations": [tf.lite.Optimize.DEFAULT]})
 
 
 def float16(saved_model: Path) -> bytes:
-    """Return a file whose weights are kept in half precision.
+    """Return a file with float16 weights.
 
-    The converter makes it: litert-quantizer leaves the biases in float32, which XNNPACK cannot fold (MobileNetV2
-    23.6 ms against 7.0).
+    It is made with the converter: litert-quantizer leaves the biases in float32, which XNNPACK cannot fold (23.6 ms
+    instead of 7.0 on MobileNetV2).
     """
     import tensorflow as tf
 
@@ -86,7 +86,7 @@ def float16(saved_model: Path) -> bytes:
 
 
 def _statistics(float_file: Path, feeds: Feeds) -> Mapping[str, Any]:
-    """Return the least and the largest value of every tensor over all feeds, by its name."""
+    """Return the minimum and maximum of every tensor over all feeds, by tensor name."""
     from litert_quantizer.calibrator import CalibrationMode, Calibrator
     from litert_quantizer.recipe_manager import RecipeManager
     from litert_quantizer.utils.qsv_utils import min_max_update
@@ -103,6 +103,6 @@ def _statistics(float_file: Path, feeds: Feeds) -> Mapping[str, Any]:
 
 
 def _finish(quantizer: Any, statistics: Mapping[str, Any] | None) -> bytes:
-    """Quantize without bars and reports."""
+    """Quantize without progress bars and reports."""
     result = quantizer.quantize(statistics, enable_progress_bar=False, enable_progress_report=False)
     return bytes(result.quantized_model)

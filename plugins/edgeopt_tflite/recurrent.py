@@ -1,4 +1,4 @@
-"""Recurrent layers without their loop: no quantizer can give integers to the body of a WHILE."""
+"""Unrolls recurrent layers: quantizers cannot quantize the body of a WHILE."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from edgeopt.api import SourceModel
 
 LONGEST = 256
-"""More steps than this are not unrolled: 128 steps of a bidirectional LSTM took 20 s and 2.2 MB."""
+"""Maximum number of steps to unroll: 128 steps of a bidirectional LSTM took 20 s and 2.2 MB."""
 
 
 def unrolled(source: SourceModel, feed: Mapping[str, Any]) -> Path:
-    """Return a SavedModel of `source` whose recurrent layers are unrolled, checked against it; made once per run.
+    """Return a SavedModel of `source` with unrolled recurrent layers, checked against it; made once per run.
 
     Raises:
-        ExportError: It cannot be unrolled; the message says why.
+        ExportError: The model cannot be unrolled; the message gives the reason.
     """
 
     def build(folder: Path) -> None:
@@ -44,7 +44,7 @@ def unrolled(source: SourceModel, feed: Mapping[str, Any]) -> Path:
 
 @contextmanager
 def _changed(layers: Sequence[Any], name: str, value: Any) -> Iterator[None]:
-    """Set an attribute of the layers while they are traced, and leave the shared model as it was."""
+    """Set an attribute of the layers while they are traced, then restore it in the shared model."""
     before = [getattr(layer, name) for layer in layers]
     for layer in layers:
         setattr(layer, name, value)
@@ -56,7 +56,7 @@ def _changed(layers: Sequence[Any], name: str, value: Any) -> Iterator[None]:
 
 
 def _save(model: Any, source: SourceModel, feed: Mapping[str, Any], folder: Path) -> None:
-    """Trace the model for the inputs of the source, check it on `feed`, and save it with the source's names."""
+    """Trace the model for the source's inputs, check it on `feed`, and save it with the source's names."""
     import tensorflow as tf
 
     specs = {spec.name: tf.TensorSpec(spec.shape, spec.dtype, name=spec.name) for spec in source.inputs}
@@ -80,14 +80,14 @@ def _save(model: Any, source: SourceModel, feed: Mapping[str, Any], folder: Path
 
 
 def _holds_loop(function: Any) -> bool:
-    """Tell whether the traced function, or one that it calls, has a loop: it would crash the converter."""
+    """Return whether the traced function, or one that it calls, has a loop: it would crash the converter."""
     graph = function.graph.as_graph_def()
     bodies = [graph.node, *(called.node_def for called in graph.library.function)]
     return any(node.op in {"While", "StatelessWhile"} for body in bodies for node in body)
 
 
 def _arranged(model: Any, tensors: Mapping[str, Any]) -> Any:
-    """Return the tensors in the structure that the model is called with."""
+    """Return the tensors in the structure of the model's inputs."""
     structure = getattr(model, "input", None)
     if len(tensors) == 1 and not isinstance(structure, dict):
         return next(iter(tensors.values()))
@@ -102,10 +102,10 @@ def _arranged(model: Any, tensors: Mapping[str, Any]) -> Any:
 
 
 def _matched(found: Sequence[Any], reference: Mapping[str, Any]) -> list[str]:
-    """Return the name of every found output: the one of the source with the same values.
+    """Return the name of every found output: that of the source output with the same values.
 
     Raises:
-        ExportError: One has no counterpart, so unrolling changed the model.
+        ExportError: An output lacks a counterpart, so unrolling changed the model.
     """
     left = dict(reference)
     names = []
@@ -120,7 +120,7 @@ def _matched(found: Sequence[Any], reference: Mapping[str, Any]) -> list[str]:
 
 
 def _difference(array: Any, wanted: Any) -> str | None:
-    """Return how the array differs from the wanted one, or None."""
+    """Return a message if the array differs from the wanted one, else None."""
     try:
         compare({"output": array}, {"output": wanted}, "the unrolled model")
     except ExportError as error:

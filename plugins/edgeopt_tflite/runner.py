@@ -1,4 +1,4 @@
-"""Runs a `.tflite` file; imports NumPy and LiteRT only, and is pushed to a device alone."""
+"""Runs a `.tflite` file; imports only NumPy and LiteRT, and is pushed to a device alone."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 
 PACKAGE = "ai_edge_litert"
 LIBRARIES = ("libLiteRt.so", "libLiteRt.dylib")
-"""The runtime's own C library in its package; it has a profiler, which the Python interface has not."""
+"""The runtime's own C library in its package; unlike the Python interface, it has a profiler."""
 CPU, LOCK_FOR_WRITING, TYPE_BYTES = 1, 1, 256
-"""Values of LiteRT's C interface, and more room than its description of a tensor takes."""
+"""Values of LiteRT's C interface, and more bytes than its tensor description takes."""
 OPTIONS = {"runtime_options_string": "enable_profiling = true", "xnnpack": "num_threads = {threads}"}
-"""By LiteRT's own names, which are not documented: 2.3 does nothing with one that it does not know."""
+"""By LiteRT's own, undocumented names: 2.3 ignores unknown ones."""
 GENERAL, OPERATOR, DELEGATE, DELEGATED_OPERATOR = 1, 2, 4, 8
-"""Kinds of events of the profiler."""
+"""Kinds of profiler events."""
 NESTING = "Invoke"
-"""Begins every run of a graph, so the body of a loop too, as a general event, and ends it as one of another kind."""
+"""Begins each run of a graph, including a loop body, as a general event; as one of another kind, ends it."""
 LEAST_RUNS, WARM_PART = 8, 0.2
 CONVOLUTIONS = {3: "CONV_2D", 4: "DEPTHWISE_CONV_2D", 9: "FULLY_CONNECTED"}
-"""By their numbers in a `.tflite` file: those that XNNPACK runs as each other (a 1x1 convolution as a product)."""
+"""By number in a `.tflite` file: operators that XNNPACK runs as each other (a 1x1 convolution as a product)."""
 NAMES = {
     "Average Pooling": "AVERAGE_POOL_2D",
     "Batch Matrix Multiply": "BATCH_MATMUL",
@@ -51,18 +51,18 @@ NAMES = {
     "Static Reshape": "RESHAPE",
     "Subtract": "SUB",
 }
-"""What XNNPACK calls otherwise than the file does; the rest differs in spelling only."""
+"""XNNPACK's names that differ from the file's; the rest differs only in spelling."""
 
 
 UNKNOWN = re.compile(r"find op for builtin opcode '(\w+)' version '(\d+)'")
-"""What LiteRT says of an operator that is newer than itself."""
+"""LiteRT's message about an operator that is newer than itself."""
 
 
 class Model:
-    """A loaded file; `feed`, `invoke` and `outputs` as edgeopt's contract wants them."""
+    """A loaded file; `feed`, `invoke` and `outputs` follow edgeopt's contract."""
 
     def __init__(self, path: Path, threads: int) -> None:
-        """Open the file and keep what never changes, so that `invoke` is the interpreter's own."""
+        """Open the file and keep its details, so that `invoke` is the interpreter's own."""
         try:
             self._interpreter = Interpreter(model_path=str(path), num_threads=threads)
         except ValueError as error:
@@ -77,7 +77,7 @@ class Model:
         self.invoke = self._interpreter.invoke
 
     def feed(self, inputs: Mapping[str, Any]) -> None:
-        """Copy the arrays into the input tensors, as integers where the file wants them so."""
+        """Copy the arrays into the input tensors, as integers if the file requires it."""
         for name, array in self.prepared(inputs).items():
             self._interpreter.set_tensor(self._inputs[name]["index"], array)
 
@@ -86,7 +86,7 @@ class Model:
         return {name: _quantize(inputs[name], detail) for name, detail in self._inputs.items()}
 
     def outputs(self) -> dict[str, Any]:
-        """Return the answers as real numbers, by output name."""
+        """Return the outputs as real numbers, by name."""
         return {
             name: _dequantize(self._interpreter.get_tensor(detail["index"]), detail)
             for name, detail in sorted(self._outputs.items())
@@ -97,7 +97,7 @@ class Library:
     """LiteRT's C interface; every call is checked.
 
     Raises:
-        RuntimeError: The installed version has no such library.
+        RuntimeError: The installed version lacks the library.
     """
 
     def __init__(self) -> None:
@@ -113,7 +113,7 @@ class Library:
         """Call a function.
 
         Raises:
-            RuntimeError: There is none of that name, or it fails.
+            RuntimeError: The function is missing or fails.
         """
         try:
             function = getattr(self._library, name)
@@ -124,7 +124,7 @@ class Library:
             raise RuntimeError(f"{_version()} does not tell the time of operators: {name} gave status {status}")
 
     def new(self, name: str, *arguments: Any) -> ctypes.c_void_p:
-        """Return what a function gives through its last argument."""
+        """Return the handle that a function gives through its last argument."""
         made = ctypes.c_void_p()
         self.call(name, *arguments, ctypes.byref(made))
         return made
@@ -137,7 +137,7 @@ class Library:
 
 
 class Event(ctypes.Structure):
-    """One event of the profiler, as `litert_profiler_event.h` has it; times are whole microseconds."""
+    """One profiler event, as in `litert_profiler_event.h`; times are whole microseconds."""
 
     _fields_ = (
         ("tag", ctypes.c_char_p),
@@ -179,7 +179,7 @@ class Profiled:
         self._api.call("LiteRtRunCompiledModel", self._compiled, ctypes.c_size_t(0), *ends[0], *ends[1])
 
     def events(self) -> list[Event]:
-        """Run the model once and return the events of that run: the profiler holds a limited number of them."""
+        """Run the model once and return its events: the profiler holds a limited number of them."""
         for step in ("LiteRtResetProfiler", "LiteRtStartProfiler"):
             self._api.call(step, self._profiler)
         self.run()
@@ -190,14 +190,14 @@ class Profiled:
         return list(events)
 
     def _option(self, name: str, text: str) -> ctypes.c_void_p:
-        """Return one option in the form that LiteRT's own wrappers give it: a name and a line of TOML."""
+        """Return one option in the form of LiteRT's own wrappers: a name and a line of TOML."""
         title, line = ctypes.create_string_buffer(name.encode()), ctypes.create_string_buffer(f"{text}\n".encode())
         nothing = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(lambda _: None)  # the texts are ours to free
         self._kept += [title, line, nothing]
         return self._api.new("LiteRtCreateOpaqueOptions", title, ctypes.cast(line, ctypes.c_void_p), nothing)
 
     def _buffers(self, end: str, environment: Any, signature: Any, arrays: Mapping[str, Any]) -> Any:
-        """Return a buffer for every input or output, filled where there is an array for it."""
+        """Return a buffer for every input or output, filled if `arrays` are given."""
         api = self._api
         buffers = (ctypes.c_void_p * api.number(f"LiteRtGetNumSignature{end}s", signature))()
         for position in range(len(buffers)):
@@ -228,7 +228,7 @@ class Profiled:
         self._api.call("LiteRtUnlockTensorBuffer", buffer)
 
     def _convolutions(self, model: ctypes.c_void_p) -> list[str]:
-        """Return the convolutions and products of the file's main graph, in their order."""
+        """Return the convolutions and products of the file's main graph, in order."""
         api = self._api
         main = api.number("LiteRtGetMainModelSubgraphIndex", model)
         graph = api.new("LiteRtGetModelSubgraph", model, ctypes.c_size_t(main))
@@ -240,18 +240,18 @@ class Profiled:
 
 
 def load(path: Path, threads: int) -> Model:
-    """Open the file with so many threads."""
+    """Open the file with `threads` threads."""
     return Model(path, threads)
 
 
 def operators(path: Path, threads: int, feed: Mapping[str, Any], seconds: float) -> list[dict[str, Any]]:
-    """Return the operators by type and kernel, with the time that each took per inference.
+    """Return the operators by type and kernel, with their time per inference.
 
-    They are those of the middle half of all runs, so that neither a burst of noise nor a lucky run counts. The runtime
-    counts whole microseconds and rounds down: what is shorter is 0.
+    Times are of the middle half of all runs, so that neither a burst of noise nor a lucky run counts. The runtime
+    counts whole microseconds and rounds down: shorter times are 0.
 
     Raises:
-        RuntimeError: The installed version of LiteRT cannot tell.
+        RuntimeError: The installed version of LiteRT cannot report them.
     """
     profiled = Profiled(path, threads, Model(path, threads).prepared(feed))
     begin = time.perf_counter()
@@ -275,13 +275,13 @@ def _total_us(run: Iterable[tuple[str, str, float]]) -> float:
 def _timed(events: Sequence[Event]) -> list[tuple[str, str, float]]:
     """Return name, kernel and microseconds of each operator of one run.
 
-    A loop is left out, and what runs in it is there: its own time is mostly that of the profiler.
+    A loop is left out, but not its body: its own time is mostly the profiler's.
     """
     whole = not any(event.kind == DELEGATED_OPERATOR for event in events)  # a delegate that hides its operators
     kernels = {OPERATOR: "built-in", DELEGATE if whole else DELEGATED_OPERATOR: "XNNPACK"}
     found: list[tuple[str, str, float]] = []
     loops: set[int] = set()
-    last: list[int] = []  # the operator that ran last in each graph that is running
+    last: list[int] = []  # the last operator of each running graph
     for event in events:
         tag = (event.tag or b"").decode("utf-8", "replace")
         if tag == NESTING and event.kind == GENERAL:
@@ -296,7 +296,7 @@ def _timed(events: Sequence[Event]) -> list[tuple[str, str, float]]:
 
 
 def _named(run: list[tuple[str, str, float]], convolutions: Sequence[str]) -> list[tuple[str, str, float]]:
-    """Return the operators of one run under the names that the file has for them, as far as that can be known."""
+    """Return the operators of one run under the file's names, as far as these are known."""
     renamed = [(_name(tag), kernel, elapsed_us) for tag, kernel, elapsed_us in run]
     places = [place for place, (name, _, _) in enumerate(renamed) if name in CONVOLUTIONS.values()]
     if len(places) == len(convolutions):
@@ -306,7 +306,7 @@ def _named(run: list[tuple[str, str, float]], convolutions: Sequence[str]) -> li
 
 
 def _name(tag: str) -> str:
-    """Return what an operator is called in a file: `Add (ND)` of XNNPACK is `ADD`."""
+    """Return the file's name for an operator: `Add (ND)` of XNNPACK is `ADD`."""
     kind, _, form = tag.partition(" (")
     if kind == "Convolution" and form.endswith("DWConv"):
         return CONVOLUTIONS[4]
@@ -314,7 +314,7 @@ def _name(tag: str) -> str:
 
 
 def _summed(runs: Sequence[Sequence[tuple[str, str, float]]]) -> list[dict[str, Any]]:
-    """Return the mean over some runs, by name and kernel; the slowest first."""
+    """Return the mean over some runs, by name and kernel; slowest first."""
     count: dict[tuple[str, str], int] = defaultdict(int)
     elapsed_us: dict[tuple[str, str], float] = defaultdict(float)
     for run in runs:
@@ -344,7 +344,7 @@ def _version() -> str:
 
 
 def _quantize(array: Any, detail: Mapping[str, Any]) -> Any:
-    """Return `array` in the type of the tensor: rounded to its steps where it has any."""
+    """Return `array` in the type of the tensor, rounded to its steps if it has any."""
     import numpy as np
 
     wanted, (scale, zero_point) = detail["dtype"], detail["quantization"]
@@ -356,7 +356,7 @@ def _quantize(array: Any, detail: Mapping[str, Any]) -> Any:
 
 
 def _dequantize(array: Any, detail: Mapping[str, Any]) -> Any:
-    """Return what the integers of a quantized tensor stand for; any other array as it is."""
+    """Return the real numbers of a quantized tensor; any other array unchanged."""
     import numpy as np
 
     scale, zero_point = detail["quantization"]
