@@ -141,10 +141,12 @@ def compare(outputs: Mapping[str, Any], reference: Mapping[str, Any], what: str)
         if found.shape != wanted.shape:
             message = f"{what} gives {name!r} the shape {found.shape}, the source {wanted.shape}"
             raise ExportError(message, hint=hint)
-        error = np.abs(found.astype(np.float64) - wanted.astype(np.float64))
-        largest = float(np.max(np.abs(wanted.astype(np.float64)), initial=0.0))
-        worst = float(np.max(error, initial=0.0))
-        if worst > TOLERANCE * largest:
+        found, expected = found.astype(np.float64), wanted.astype(np.float64)
+        same = (found == expected) | (np.isnan(found) & np.isnan(expected))
+        with np.errstate(invalid="ignore"):  # infinity minus infinity
+            worst = float(np.max(np.where(same, 0.0, np.abs(found - expected)), initial=0.0))
+        largest = float(np.max(np.abs(expected[np.isfinite(expected)]), initial=0.0))
+        if not worst <= TOLERANCE * largest:  # NaN is not
             message = (
                 f"{what} differs from the source in output {name!r}: by up to {worst:.3g}, values up to {largest:.3g}"
             )

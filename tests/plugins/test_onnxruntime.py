@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -487,3 +488,21 @@ def test_the_targets_fit_the_options():
         "onnx-float32": "none",
         "onnx-int8": "int8",
     }
+
+
+@pytest.mark.parametrize(
+    ("found", "wanted", "is_same"),
+    [
+        ([1.0, 2.0], [1.0, 2.0], True),
+        ([1.0, float("nan")], [1.0, 2.0], False),
+        ([1.0, 2.0], [1.0, float("nan")], False),
+        ([1.0, float("nan")], [1.0, float("nan")], True),
+        ([1.0, float("inf")], [1.0, float("inf")], True),
+        ([1.0, float("-inf")], [1.0, float("inf")], False),
+        ([1.0, 3.0], [1.0, float("inf")], False),
+    ],
+)
+def test_what_is_no_number_on_one_side_only_is_a_difference(found, wanted, is_same):
+    outputs, reference = ({"y": np.array(values, "float32")} for values in (found, wanted))
+    with nullcontext() if is_same else pytest.raises(ExportError, match="differs from the source in output 'y'"):
+        conversion.compare(outputs, reference, "the file")
