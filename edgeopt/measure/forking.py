@@ -86,15 +86,17 @@ class Parent:
                 if STDIN in ready and not os.read(STDIN, MESSAGE_BYTES):
                     return None
                 if self._host.fileno() in ready:
-                    received = self._receive()
+                    asking = self._host.accept()[0] if self._listens else self._host
+                    received = self._receive(asking)
                     if received is None and not self._listens:
                         return None
                     asked = received and self._fork(*received)
+                    if asked is None and self._listens:
+                        asking.close()
         return self._become(*asked)
 
-    def _receive(self) -> Asked | None:
+    def _receive(self, asking: socket.socket) -> Asked | None:
         """Receive a message and its file descriptors; None if it is invalid or from another user."""
-        asking = self._host.accept()[0] if self._listens else self._host
         descriptors: list[int] = []
         message: Any = None
         with contextlib.suppress(OSError, ValueError):
@@ -107,8 +109,6 @@ class Parent:
             return asking, message, descriptors
         for descriptor in descriptors:
             os.close(descriptor)
-        if self._listens:
-            asking.close()
         return None
 
     def _fork(self, asking: socket.socket, message: dict[str, Any], descriptors: list[int]) -> Asked | None:
@@ -118,15 +118,14 @@ class Parent:
         except OSError as error:  # no memory, or too many processes: those that run must continue
             for descriptor in descriptors:
                 os.close(descriptor)
-            asking.sendall(json.dumps({"error": str(error)}).encode())
+            with contextlib.suppress(OSError):  # the asking process may have ended
+                asking.sendall(json.dumps({"error": str(error)}).encode())
             return None
         if pid == 0:
             return asking, message, descriptors
         *streams, self._exits[pid] = descriptors
         for descriptor in streams:
             os.close(descriptor)
-        if self._listens:
-            asking.close()
         return None
 
     def _become(self, asking: socket.socket, message: dict[str, Any], descriptors: list[int]) -> list[str]:

@@ -317,14 +317,17 @@ class Session:
         is_first = not all(self._launches[subject.name] and subject.name in self._latencies_s for subject in subjects)
         at_once = 1 if is_first else self._settings.loads_at_once
         copy = self._copy.subject if self._copy.original in {subject.name for subject in subjects} else None
-        if copy is not None and self._launches[copy.name]:
-            return self._start([*subjects, copy], at_once)
-        processes = self._start(subjects, at_once)
-        if copy is not None and self._copy.original not in self._errors:
-            # The first time, the copy starts last: if a resource is too scarce for both, the artifact gets it.
-            processes += self._start([copy], 1)
-            if untimed := self._untimed.get(copy.name):
-                self._copy.fail(untimed)
+        if copy is None:
+            return self._start(subjects, at_once)
+        if self._launches[copy.name]:
+            processes = self._start([*subjects, copy], at_once)
+        else:
+            processes = self._start(subjects, at_once)
+            if self._copy.original not in self._errors:
+                # The first time, the copy starts last: if a resource is too scarce for both, the artifact gets it.
+                processes += self._start([copy], 1)
+        if untimed := self._untimed.get(copy.name):
+            self._copy.fail(untimed)
         return processes
 
     def _start(self, subjects: list[Subject], at_once: int) -> list[Process]:

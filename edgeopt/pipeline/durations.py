@@ -6,10 +6,15 @@ import json
 import os
 import tempfile
 import threading
-from contextlib import suppress
+import time
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edgeopt.isolation import cache_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 FILE = "durations.json"
 WORTH_S = 2.0
@@ -34,6 +39,13 @@ class Durations:
         """Return the expected duration of a step, as the end of a sentence; empty if short or unknown."""
         seconds = self._read().get(step, 0.0)
         return f", about {in_words(seconds)}" if seconds >= WORTH_S else ""
+
+    @contextmanager
+    def measure(self, step: str) -> Iterator[None]:
+        """Store the duration of this context, unless it ends with an error."""
+        begin = time.monotonic()
+        yield
+        self.keep(step, time.monotonic() - begin)
 
     def keep(self, step: str, seconds: float) -> None:
         """Store the duration of a step."""

@@ -110,14 +110,12 @@ class Workers:
         """
         log, name = self.workspace.log("model"), self.choice.name
         self.progress.stage("model", f"importing TensorFlow{self._durations.about(IMPORT)}")
-        begin = time.monotonic()
-        channel = self._launch(log, None)
-        imported = time.monotonic()
-        self._durations.keep(IMPORT, imported - begin)
+        with self._durations.measure(IMPORT):
+            channel = self._launch(log, None)
         opening = f"open {self.choice.path}"
         self.progress.stage("model", f"opening {name}{self._durations.about(opening)}")
-        answer = self._let_open(channel, log, None)
-        self._durations.keep(opening, time.monotonic() - imported)
+        with self._durations.measure(opening):
+            answer = self._let_open(channel, log, None)
         self.progress.done("model", f"opened {name}")
         self._free[None].put(channel)
         return OpenedModel(
@@ -165,7 +163,7 @@ class Workers:
         """Return the number of workers at once: as requested, else limited by cores and memory."""
         if self.settings.jobs is not None:
             return max(1, min(self.settings.jobs, plans))
-        # A converter keeps about two cores busy, and each additional worker must import TensorFlow again.
+        # A converter keeps about two cores busy, and each additional worker must open the model again.
         return max(1, min(cores_allowed() // 2, memory_bytes() // WORKER_BYTES, plans))
 
     def _export_one(self, plan: Plan, calibration: Path, then: Callable[[Exported], Any]) -> Exported:

@@ -290,13 +290,17 @@ def listening(name):
     return parent
 
 
-def can_fork(name):
-    """Whether a parent forks a process that runs to its end."""
-    with connect(name) as parent:
-        process = fork(parent, {"run": ["-m", "this"], "env": dict(os.environ), "cwd": "/"}, errors=2)
+def check_sound(name, parent):
+    """Check that a parent forks a process that runs to its end, and then ends with its own standard input."""
+    with connect(name) as host:
+        process = fork(host, {"run": ["-m", "this"], "env": dict(os.environ), "cwd": "/"}, errors=2)
     assert process is not None
     with process.stdin, process.stdout:
-        return b"Zen" in process.stdout.readline() and process.wait(20) == 0
+        assert b"Zen" in process.stdout.readline()
+        assert process.wait(20) == 0
+    assert parent.poll() is None
+    parent.stdin.close()
+    assert parent.wait(20) == 0
 
 
 @pytest.mark.parametrize("message", [b"{", b"[]", b"{}", b""])
@@ -308,10 +312,7 @@ def test_one_that_listens_survives_whatever_it_is_sent(message):
                 stranger.send(message)
             else:
                 stranger.close()
-        assert can_fork(name)
-        assert parent.poll() is None
-        parent.stdin.close()
-        assert parent.wait(20) == 0, "it ends with its standard input"
+        check_sound(name, parent)
 
 
 def test_one_that_listens_survives_what_another_user_sent_before_it_looked():
@@ -330,9 +331,7 @@ with forked.connect({name!r}) as parent:
         os.kill(parent.pid, signal.SIGSTOP)
         subprocess.run([sys.executable, "-c", code], check=True)
         os.kill(parent.pid, signal.SIGCONT)
-        assert can_fork(name)
-        parent.stdin.close()
-        assert parent.wait(20) == 0
+        check_sound(name, parent)
 
 
 def test_nobody_asks_a_stranger_for_a_process():
