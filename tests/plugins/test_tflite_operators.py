@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import ctypes
+import statistics
 import time
 from pathlib import Path
 
@@ -17,6 +18,9 @@ from tests.plugins.models import MODELS
 from tests.plugins.test_tflite import open_bench
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+
+INVOKES = 300
+"""As long as the operators are looked at, about."""
 
 
 def heavy():
@@ -99,14 +103,15 @@ def test_the_operators_add_up_to_an_inference(file_and_feed, told):
     file, feed = file_and_feed("heavy", quantization="none")
     model = runner.load(file, 1)
     model.feed(feed)
-    together_s, times_s = [], []
-    for _ in range(5):  # in turn, and the fastest of each: a neighbour on this machine can only add time
-        together_s.append(sum(time_s for _, time_s in told("heavy", quantization="none").values()))
-        for _ in range(50):
+    ratios = []
+    for _ in range(5):  # in turn: a neighbour on this machine slows both down
+        together_s, times_s = sum(time_s for _, time_s in told("heavy", quantization="none").values()), []
+        for _ in range(INVOKES):
             begin = time.perf_counter()
             model.invoke()
             times_s.append(time.perf_counter() - begin)
-    assert 0.4 < min(together_s) / min(times_s) < 2.5
+        ratios.append(together_s / statistics.median(times_s))
+    assert 0.4 < statistics.median(ratios) < 2.5
 
 
 @pytest.mark.parametrize("io", ["float32", "int8"])
